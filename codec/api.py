@@ -1,0 +1,387 @@
+"""Encode and decode pictures from Python."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..models import weights
+from ..models.weights import StoredModel, WeightsError
+from .container import DEFAULT_MAX_PIXELS, Container, Header, Mode, read, tile_box, write
+from .engine import PictureSource, StreamSource, TileSymbols, run_tile
+from .entropy import TableModels
+from .errors import BitstreamError, ModelError, UsageError
+from .pictures import Picture, load, pack_alpha, to_pil, unpack_alpha
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Progress = Callable[[float], None]
+"""Called with the share that is done, 0…1."""
+
+DEFAULT_QUALITY = 75.0
+DEFAULT_TILE = 1024
+DISTORTION_WEIGHT = 0.12
+"""Squared error, in squared steps, that training trades for one bit."""
+
+FRUGALITY = 0.5
+"""Share of the training's price of a bit at which the encoder prefers a smaller symbol."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file and what the model expected of it.
+
+    estimated_bits: [layer][tile], ideal bits under the integer tables.
+    """
+
+    data: bytes
+    header: Header
+    estimated_bits: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture, and remarks about what is missing or may differ."""
+
+    picture: Picture
+    remarks: tuple[str, ...]
+
+
+def quality_index(quality: float) -> int:
+    """Quality 0…100 as a number of quarter steps.
+
+    Raises:
+        UsageError: out of range, or no multiple of 1/4.
+    """
+    index = round(quality * 4)
+    if not 0 <= index <= 400 or abs(quality * 4 - index) > 1e-6:
+        raise UsageError(f"quality {quality:g} is not a multiple of 0.25 in 0…100")
+    return index
+
+
+@lru_cache(maxsize=8)
+def table_models(stored: StoredModel) -> tuple[TableModels, npt.NDArray[np.float32]]:
+    """A model's tables ready to code with, and what magnitudes cost (`Tables.costs`)."""
+    return TableModels(stored.tables), stored.tables.costs()
+
+
+def _runtime(stored: StoredModel, device: str) -> Any:
+    import torch
+
+    from ..models.runtime import runtime
+
+    try:
+        torch.device(device)
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UsageError(f"device {device!r}: no GPU is to be had here; use --device cpu")
+        return runtime(stored, device)
+    except WeightsError as e:
+        raise ModelError(str(e)) from e
+    except RuntimeError as e:
+        raise UsageError(f"device {device!r}: {str(e).splitlines()[0]}") from e
+
+
+def _default_model() -> StoredModel:
+    try:
+        return weights.default()
+    except WeightsError as e:
+        raise ModelError(str(e)) from e
+
+
+def find_model(prior_id: bytes) -> StoredModel:
+    """The installed model that wrote a file.
+
+    Raises:
+        ModelError: there is none.
+    """
+    try:
+        stored = weights.find(prior_id)
+    except WeightsError as e:
+        raise ModelError(str(e)) from e
+    if stored is None:
+        raise ModelError(
+            f"the file needs the model {prior_id.hex()}, which is not installed; "
+            "a newer dctcodec may have it"
+        )
+    return stored
+
+
+def encode(
+    image: str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8],
+    quality: float = DEFAULT_QUALITY,
+    *,
+    layers: int | None = None,
+    tile: int = DEFAULT_TILE,
+    device: str = "cpu",
+    strip: bool = False,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    progress: Progress | None = None,
+) -> bytes:
+    """Compress a picture.
+
+    Args:
+        image: a path, the bytes of an image file, a PIL image, or a uint8 array (h, w), (h, w, 3)
+            or (h, w, 4).
+        quality: 0 (smallest) … 100 (finest), a multiple of 1/4.
+        layers: latent layers to keep; fewer give a smaller, coarser file. None: all; 0: context
+            only.
+        tile: side of a tile in pixels, a multiple of 32.
+        device: where the networks run, as torch names it.
+        strip: leave out EXIF and the ICC profile.
+        max_pixels: refuse larger pictures.
+        progress: called with the share that is done.
+
+    Returns:
+        a whole .dctc file.
+
+    Raises:
+        ImageError: no picture, or too large; UsageError: an argument is out of range; ModelError.
+    """
+    picture = load(image, max_pixels=max_pixels, strip=strip)
+    return encode_picture(
+        picture, quality, layers=layers, tile=tile, device=device, progress=progress
+    ).data
+
+
+def encode_picture(
+    picture: Picture,
+    quality: float = DEFAULT_QUALITY,
+    *,
+    layers: int | None = None,
+    tile: int = DEFAULT_TILE,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    frugality: float = FRUGALITY,
+) -> Encoded:
+    """As `encode`, from a loaded picture; also gives the estimated bits."""
+    from .tiler import padded_tile_box, pixel_window, with_halo
+
+    index = quality_index(quality)
+    if tile < 32 or tile % 32 or tile > 65536:
+        raise UsageError(f"tile side {tile} is not a multiple of 32 in 32…65536")
+    stored = _default_model()
+    most = stored.cfg.layers
+    kept = most if layers is None else layers
+    if not 0 <= kept <= most:
+        raise UsageError(f"layers {kept} is not in 0…{most}")
+    height, width = picture.pixels.shape[:2]
+    extra = {"alpha": pack_alpha(picture.alpha) if picture.alpha is not None else b""}
+    extra |= {"icc": picture.icc or b"", "exif": picture.exif or b""}
+    extra = {k: v for k, v in extra.items() if v}
+    header = Header(
+        width=width,
+        height=height,
+        quality_index=index,
+        tile=tile,
+        layers=kept,
+        prior_id=stored.prior_id,
+        synthesis_id=stored.synthesis_id,
+        grayscale=picture.pixels.ndim == 2,
+        alpha="alpha" in extra,
+        icc="icc" in extra,
+        exif="exif" in extra,
+    )
+    run = _runtime(stored, device)
+    models, costs = table_models(stored)
+    q, ops = run.quality(index), run.ops(index)
+    gains = {16: q.inverse16, 8: q.inverse8}
+    parts = stored.cfg.parts
+    weight = {s: (g[0, :, 0, 0] ** 2 / DISTORTION_WEIGHT).cpu().numpy() for s, g in gains.items()}
+    chunks: list[list[bytes]] = [[] for _ in range(kept + 1)]
+    bits: list[list[float]] = [[] for _ in range(kept + 1)]
+    for i in range(header.tiles):
+        box = padded_tile_box(header, i)
+        window = with_halo(box, header)
+        x = pixel_window(picture.pixels, window).to(run.device) - 128.0
+        c = run.context(x, q)
+        ys = dict(zip((16, 8), run.latents(x, c, q), strict=True))
+        left, top = box[0] - window[0], box[1] - window[1]
+
+        def cut(a: Any, stride: int) -> npt.NDArray[np.float32]:
+            rows = slice(top // stride, (top + box[3]) // stride)  # noqa: B023
+            columns = slice(left // stride, (left + box[2]) // stride)  # noqa: B023
+            out: npt.NDArray[np.float32] = a[0, :, rows, columns].float().cpu().numpy()
+            return np.ascontiguousarray(out)
+
+        arrays = {s: cut(ys[s], s) for s in (16, 8)}
+        latents, weights_of_parts, start = [], [], {16: 0, 8: 0}
+        for p in parts:
+            a = start[p.stride]
+            start[p.stride] = a + p.channels
+            latents.append(arrays[p.stride][a : a + p.channels])
+            weights_of_parts.append(weight[p.stride][a : a + p.channels])
+        source = PictureSource(
+            stored, models, cut(c, 32), latents, weights_of_parts, frugality, costs, kept
+        )
+        run_tile(ops, stored.cfg, box[3] // 32, box[2] // 32, source)
+        for layer, (chunk, estimate) in enumerate(
+            zip(source.chunks(), source.estimates(), strict=True)
+        ):
+            chunks[layer].append(chunk)
+            bits[layer].append(estimate)
+        if progress:
+            progress((i + 1) / header.tiles)
+    return Encoded(write(header, chunks, extra), header, tuple(tuple(b) for b in bits))
+
+
+def decode(
+    data: bytes,
+    *,
+    layers: int | None = None,
+    temperature: float = 0.0,
+    region: tuple[int, int, int, int] | None = None,
+    device: str = "cpu",
+    mode: Mode = "default",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    progress: Progress | None = None,
+) -> Image.Image:
+    """Decompress a .dctc file to a PIL image; arguments and errors as `decode_picture`."""
+    return to_pil(
+        decode_picture(
+            data,
+            layers=layers,
+            temperature=temperature,
+            region=region,
+            device=device,
+            mode=mode,
+            max_pixels=max_pixels,
+            progress=progress,
+        ).picture
+    )
+
+
+def decode_picture(
+    data: bytes,
+    *,
+    layers: int | None = None,
+    temperature: float = 0.0,
+    region: tuple[int, int, int, int] | None = None,
+    device: str = "cpu",
+    mode: Mode = "default",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    progress: Progress | None = None,
+) -> Decoded:
+    """Decompress a .dctc file.
+
+    Args:
+        data: the whole file.
+        layers: latent layers to use; None: all there are; 0: context only.
+        temperature: layers that are not used are filled with the prior's mean (0) or drawn from
+            the prior with scales times this, 0…2; the draw depends on the file alone.
+        region: (left, top, width, height) in pixels: only that part, decoding only its tiles.
+        mode: `default`: any damage is an error; `salvage`: every tile up to its first bad layer;
+            `strict`: also refuse trailing bytes, reserved flags and non-shortest numbers.
+
+    Raises:
+        BitstreamError: damaged or no .dctc file; ModelError: needs a model that is not installed;
+        UsageError: an argument is out of range.
+    """
+    from .tiler import Synthesiser, cover
+
+    box_of_file = read(data, mode=mode, max_pixels=max_pixels)
+    header = box_of_file.header
+    if layers is not None and not 0 <= layers <= header.layers:
+        raise UsageError(f"layers {layers} is not in 0…{header.layers}, which the file holds")
+    if not 0 <= temperature <= 2:
+        raise UsageError(f"temperature {temperature:g} is not in 0…2")
+    x, y, w, h = region or (0, 0, header.width, header.height)
+    if not (x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= header.width and y + h <= header.height):
+        raise UsageError(
+            f"region {x},{y},{w},{h} is not within the picture of {header.width}x{header.height}"
+        )
+    stored = find_model(header.prior_id)
+    if header.layers > stored.cfg.layers:
+        raise BitstreamError(f"{header.layers} layers; the model has {stored.cfg.layers}")
+    run = _runtime(stored, device)
+    remarks = []
+    if header.synthesis_id != stored.synthesis_id:
+        remarks.append("made for another synthesis network: pixels may differ slightly")
+    use = (header.layers if layers is None else layers) + 1
+    ops = run.ops(header.quality_index)
+    seed = zlib.crc32(data) << 32
+
+    def tile(i: int) -> TileSymbols:
+        intact = min(use, box_of_file.intact_layers(i))
+        chunks = [box_of_file.payload(layer, i) for layer in range(intact)]
+        return decode_tile(stored, ops, header, i, chunks, temperature, seed + i)
+
+    drawer = Synthesiser(run, run.quality(header.quality_index), header, tile)
+    out = np.empty((h, w) if header.grayscale else (h, w, 3), np.uint8)
+    boxes = list(cover((x, y, w, h), header))
+    for n, box in enumerate(boxes):
+        part = drawer.draw(box)
+        top, left = max(y, box[1]), max(x, box[0])
+        bottom, right = min(y + h, box[1] + box[3]), min(x + w, box[0] + box[2])
+        part = part[top - box[1] : bottom - box[1], left - box[0] : right - box[0]]
+        if header.grayscale:
+            part = np.asarray((part.sum(2, dtype=np.uint16) + 1) // 3, np.uint8)
+        out[top - y : bottom - y, left - x : right - x] = part
+        if progress:
+            progress((n + 1) / len(boxes))
+    remarks += lost(box_of_file, use)
+    picture = Picture(
+        pixels=out,
+        alpha=_alpha(box_of_file, (x, y, w, h), remarks),
+        icc=box_of_file.extra("icc"),
+        exif=box_of_file.extra("exif"),
+        notes=(),
+    )
+    return Decoded(picture, tuple(remarks))
+
+
+def decode_tile(
+    stored: StoredModel,
+    ops: Any,
+    header: Header,
+    index: int,
+    chunks: list[bytes],
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> TileSymbols:
+    """Symbols of one tile from its leading chunks, with any executor of the prior path."""
+    from .engine import BLOCK
+
+    _, _, w, h = tile_box(header, index)
+    source = StreamSource(stored, table_models(stored)[0], chunks, temperature, seed)
+    symbols = run_tile(ops, stored.cfg, -(-h // BLOCK), -(-w // BLOCK), source)
+    for layer, stream in enumerate(source.streams):
+        if not stream.is_empty():
+            raise BitstreamError(f"layer {layer} of tile {index} holds more than its symbols")
+    return symbols
+
+
+def lost(container: Container, use: int) -> list[str]:
+    """One line per tile that salvage could not bring back whole, at most ten and a count."""
+    bad = [
+        (i, container.intact_layers(i))
+        for i in range(container.header.tiles)
+        if container.intact_layers(i) < use
+    ]
+    lines = [
+        f"tile {i}: lost from {'the context' if n == 0 else f'layer {n}'} on" for i, n in bad[:10]
+    ]
+    if len(bad) > 10:
+        lines.append(f"and {len(bad) - 10} more tiles")
+    return lines
+
+
+def _alpha(
+    container: Container, box: tuple[int, int, int, int], remarks: list[str]
+) -> npt.NDArray[np.uint8] | None:
+    header = container.header
+    if not header.alpha:
+        return None
+    packed = container.extra("alpha")
+    if packed is None:
+        remarks.append("the alpha channel is lost: the picture is opaque")
+        return None
+    x, y, w, h = box
+    return unpack_alpha(packed, header.width, header.height)[y : y + h, x : x + w]

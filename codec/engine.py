@@ -1,0 +1,254 @@
+"""Symbols of one tile: the prior path drives an entropy coder, to write or to read.
+
+NumPy and an executor of the prior path; torch only if that executor is torch's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..models.config import ModelConfig
+from ..models.integer import CONTEXT_LIMIT, LATENT_LIMIT, Floats, IntegerOps
+from ..models.scale_grid import scale
+from ..models.schedule import context_order
+from ..models.tables import CENTRE_PHASE, MOST_REACH, PHASES
+from ..models.topology import predict_context, walk
+from ..models.weights import StoredModel
+from .entropy import StreamDecoder, StreamEncoder, TableModels, table_numbers
+from .errors import BitstreamError
+
+BLOCK = 32
+"""Side of a context block, pixels."""
+
+T = TypeVar("T")
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class TileSymbols:
+    """All that synthesis needs of a tile.
+
+    context: int16 (channels, rows, columns), symbols; latents: int16 per part (channels, rows,
+    columns), sixteenths of a symbol; state: int8 (channels, rows, columns) at 1/8.
+    """
+
+    context: npt.NDArray[np.int16]
+    latents: tuple[npt.NDArray[np.int16], ...]
+    state: npt.NDArray[np.int8]
+
+
+class SymbolSource(ABC):
+    """Where the symbols of a step come from: a picture (encoding) or a stream (decoding)."""
+
+    @abstractmethod
+    def context(self, mean: Ints, index: Ints, where: npt.NDArray[np.bool_]) -> Ints:
+        """Context symbols at `where`, in raster order; mean (sixteenths) and index there."""
+
+    @abstractmethod
+    def latent(self, part: int, mean: Ints, index: Ints, where: npt.NDArray[np.int64]) -> Ints:
+        """Steps from the mean (symbols), (channels, positions) at flat positions `where`."""
+
+
+def run_tile(
+    ops: IntegerOps[T], cfg: ModelConfig, rows: int, columns: int, source: SymbolSource
+) -> TileSymbols:
+    """Walk the prior path over a tile of rows × columns context blocks."""
+    c = _run_context(ops, cfg, rows, columns, source)
+    values: list[Floats] = []
+
+    def code(part: int, half: int, mean: T, index: T) -> T:
+        m, i = ops.array(mean)[0].astype(np.int32), ops.array(index)[0].astype(np.int32)
+        if half == 0:
+            values.append(np.zeros(m.shape, np.float32))
+        where = checkerboard_positions(m.shape[1], m.shape[2], half)
+        m, i = m.reshape(len(m), -1)[:, where], i.reshape(len(i), -1)[:, where]
+        z = m + 16 * source.latent(part, m, i, where)
+        flat = values[part].reshape(len(m), -1)
+        flat[:, where] = np.clip(z, -LATENT_LIMIT, LATENT_LIMIT)
+        return ops.tensor(values[part][None])
+
+    state = walk(ops, cfg, ops.tensor(c[None]), code)
+    return TileSymbols(
+        c.astype(np.int16),
+        tuple(v.astype(np.int16) for v in values),
+        ops.array(state)[0].astype(np.int8),
+    )
+
+
+def _run_context(
+    ops: IntegerOps[T], cfg: ModelConfig, rows: int, columns: int, source: SymbolSource
+) -> Floats:
+    """The masked diffusion prior, step by step; (channels, rows, columns)."""
+    order = context_order(cfg.context_kept, cfg.context_steps, rows, columns)
+    c = np.zeros(order.shape, np.float32)
+    for step in range(cfg.context_steps):
+        where = order == step
+        if not where.any():  # small tiles lack some phases
+            continue
+        known = (order < step).astype(np.float32)
+        mean, index = predict_context(ops, ops.tensor(c[None]), ops.tensor(known[None]))
+        m, i = ops.array(mean)[0][where].astype(np.int32), ops.array(index)[0][where]
+        c[where] = np.clip(
+            source.context(m, i.astype(np.int32), where), -CONTEXT_LIMIT, CONTEXT_LIMIT
+        )
+    return c
+
+
+def decode_context(
+    ops: IntegerOps[T], stored: StoredModel, models: TableModels, data: bytes, rows: int, columns: int
+) -> Floats:
+    """Context symbols of a tile from its context chunk alone, (channels, rows, columns)."""
+    return _run_context(ops, stored.cfg, rows, columns, StreamSource(stored, models, [data]))
+
+
+def checkerboard_positions(rows: int, columns: int, half: int) -> npt.NDArray[np.int64]:
+    """Flat positions whose row + column has the parity `half`, in raster order."""
+    i, j = np.arange(rows)[:, None], np.arange(columns)[None, :]
+    return np.flatnonzero((i + j) % 2 == half)
+
+
+def split_mean(mean: Ints) -> tuple[Ints, Ints]:
+    """Sixteenths to the nearest integer (halves up) and the phase 0…15 around it."""
+    whole = (mean + 8) >> 4
+    return whole, mean - (whole << 4) + CENTRE_PHASE
+
+
+class StreamSource(SymbolSource):
+    """Reads symbols from the chunks of a tile; what is absent is the mean, or is drawn.
+
+    Args:
+        chunks: context, layer 1, …, as many as are to be used.
+        temperature: absent latents are drawn from the prior with scales times this; 0: the mean.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        stored: StoredModel,
+        models: TableModels,
+        chunks: Sequence[bytes],
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.cfg, self.tables = stored.cfg, stored.tables
+        self.streams = [StreamDecoder(models, c) for c in chunks]
+        self.temperature = temperature
+        self.rng = np.random.Generator(np.random.Philox(seed))
+
+    def context(self, mean: Ints, index: Ints, where: npt.NDArray[np.bool_]) -> Ints:
+        whole, phase = split_mean(mean)
+        if not self.streams:
+            return whole
+        coded = index >= self.tables.skip_below
+        out = whole.copy()
+        out[coded] += self.streams[0].get(table_numbers(index[coded], phase[coded]))
+        if np.abs(out).max(initial=0) > CONTEXT_LIMIT:
+            raise BitstreamError("a context symbol is out of range")
+        return out
+
+    def latent(self, part: int, mean: Ints, index: Ints, where: npt.NDArray[np.int64]) -> Ints:
+        layer = self.cfg.parts[part].layer
+        out = np.zeros(mean.shape, np.int32)
+        if layer < len(self.streams):
+            coded = index >= self.tables.skip_below
+            out[coded] = self.streams[layer].get(table_numbers(index[coded]))
+            return out
+        if self.temperature > 0:
+            spread = scale(np.arange(len(self.tables.reach)))[index] * self.temperature
+            out[...] = np.rint(spread * self.rng.logistic(size=mean.shape)).clip(-2047, 2047)
+        return out
+
+
+class PictureSource(SymbolSource):
+    """Chooses symbols for given latents and writes them.
+
+    Args:
+        context: symbols (channels, rows, columns); latents: per part, symbols, real-valued.
+        weight: per part (channels,): squared error per bit-equivalent of one symbol off, that is
+            gain² / distortion weight; with `frugality` it decides whether a smaller symbol that
+            costs less is the better one (greedy rate-distortion choice; 0 rounds plainly).
+    """
+
+    def __init__(
+        self,
+        stored: StoredModel,
+        models: TableModels,
+        context: Floats,
+        latents: Sequence[Floats],
+        weight: Sequence[Floats],
+        frugality: float,
+        costs: npt.NDArray[np.float32],
+        layers: int,
+    ) -> None:
+        self.stored, self.frugality, self.costs = stored, frugality, costs
+        self.wanted = context
+        self.latents = [y.reshape(len(y), -1) for y in latents]
+        self.weight = weight
+        self.streams = [StreamEncoder(models) for _ in range(layers + 1)]
+
+    def context(self, mean: Ints, index: Ints, where: npt.NDArray[np.bool_]) -> Ints:
+        whole, phase = split_mean(mean)
+        coded = index >= self.stored.tables.skip_below
+        wanted = np.clip(self.wanted[where], -CONTEXT_LIMIT, CONTEXT_LIMIT).astype(np.int32)
+        out = np.where(coded, wanted, whole)
+        self.streams[0].put((out - whole)[coded], table_numbers(index[coded], phase[coded]))
+        return out
+
+    def latent(self, part: int, mean: Ints, index: Ints, where: npt.NDArray[np.int64]) -> Ints:
+        layer = self.stored.cfg.parts[part].layer
+        if layer >= len(self.streams):
+            return np.zeros(mean.shape, np.int32)
+        v = self.latents[part][:, where] - mean.astype(np.float32) / 16
+        coded = index >= self.stored.tables.skip_below
+        k = self._choose(v, index, self.weight[part][:, None])
+        # keep the value within ±LATENT_LIMIT sixteenths
+        k = np.clip(k, (-LATENT_LIMIT - mean) // 16 + 1, (LATENT_LIMIT - mean) // 16)
+        k = np.where(coded, k, 0).astype(np.int32)
+        self.streams[layer].put(k[coded], table_numbers(index[coded]))
+        return k
+
+    def _choose(self, v: Floats, index: Ints, weight: Floats) -> Floats:
+        k = np.rint(v)
+        if self.frugality <= 0:
+            return k
+        size = np.abs(k).astype(np.int32)
+        smaller = np.maximum(size - 1, 0)
+        near, far = np.minimum(size, MOST_REACH + 1), np.minimum(smaller, MOST_REACH + 1)
+        saved = self.costs[index, near] - self.costs[index, far]
+        a = np.abs(v)
+        lost = ((a - smaller) ** 2 - (a - size) ** 2) * weight
+        better = (size > 0) & (self.frugality * saved > lost)
+        return np.where(better, np.sign(k) * smaller, k)
+
+    def chunks(self) -> list[bytes]:
+        return [s.finish() for s in self.streams]
+
+    def estimates(self) -> list[float]:
+        """Ideal bits of each chunk under the tables."""
+        return [s.estimate for s in self.streams]
+
+
+def latent_planes(
+    cfg: ModelConfig, latents: Sequence[npt.NDArray[np.int16]], stride: int
+) -> npt.NDArray[np.int16]:
+    """Parts of one stride joined, (channels, rows, columns), sixteenths."""
+    mine: list[Any] = [z for p, z in zip(cfg.parts, latents, strict=True) if p.stride == stride]
+    return np.concatenate(mine)
+
+
+__all__ = [
+    "PHASES",
+    "PictureSource",
+    "StreamSource",
+    "SymbolSource",
+    "TileSymbols",
+    "decode_context",
+    "latent_planes",
+    "run_tile",
+]

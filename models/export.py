@@ -1,0 +1,88 @@
+"""From trained parameters to a weights file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from . import weights
+from .fakequant import FakeConv, out_bits, quantise_weight
+from .integer import GAIN_UNIT, NumpyOps, StoredPrior, context_gains
+from .known_answer import QUALITY_INDEX, known_answer
+from .model import CodecModel
+from .scale_grid import SCALES, scale
+from .tables import Tables, logistic_tables
+from .topology import ACTIVATION_BITS
+
+Array = npt.NDArray[np.generic]
+
+
+def stored_conv(conv: FakeConv) -> dict[str, Array]:
+    """weight, shift, bias and (heads) gain as integers."""
+    spec = conv.spec
+    integers, shift = quantise_weight(conv.weight, conv.bias, spec)
+    unit = torch.ldexp(torch.ones(shift.shape), shift + ACTIVATION_BITS)
+    out: dict[str, Array] = {
+        "weight": integers.to(torch.int8).numpy(),
+        "shift": (shift + ACTIVATION_BITS - out_bits(spec)).to(torch.int8).numpy(),
+        "bias": (conv.bias.detach() * unit).round().to(torch.int32).numpy(),
+    }
+    if spec.head:
+        out["gain"] = (conv.gain.detach() * GAIN_UNIT).round().to(torch.int32).numpy()
+    return out
+
+
+def default_tables(skip_below: int = 4) -> Tables:
+    """Logistic tables at the scales that training assumed."""
+    return logistic_tables(scale(np.arange(SCALES)), skip_below)
+
+
+def arrays_of(model: CodecModel, tables: Tables) -> dict[str, Array]:
+    """Everything a weights file holds."""
+    arrays: dict[str, Array] = {}
+    for conv in model.prior.convs.values():
+        assert isinstance(conv, FakeConv)
+        for key, value in stored_conv(conv).items():
+            arrays[f"{conv.spec.name}.{key}"] = value
+    plane, mean = context_gains(model.cfg)
+    arrays["context.plane_gain"], arrays["context.mean_gain"] = plane, mean
+    arrays["tables.reach"] = tables.reach
+    arrays["tables.frequencies"] = tables.frequencies
+    arrays["tables.skip_below"] = np.array([tables.skip_below], np.int32)
+    arrays["log_gain"] = model.log_gain.detach().numpy()
+    arrays["log_inverse"] = model.log_inverse.detach().numpy()
+    for key, value in model.synthesis.state_dict().items():
+        arrays[f"synthesis.{key}"] = value.numpy()
+    for key, value in model.analysis.state_dict().items():
+        arrays[f"analysis.{key}"] = value.to(torch.float16).numpy()
+    return arrays
+
+
+def export(
+    state: Mapping[str, Tensor],
+    model: CodecModel,
+    path: Path,
+    name: str = weights.DEFAULT_MODEL,
+    card: Mapping[str, str] | None = None,
+    tables: Tables | None = None,
+) -> None:
+    """Store the parameters `state` of a model; the result is read back and checked.
+
+    Args:
+        card: further metadata, text by key.
+    """
+    model.load_state_dict(state)
+    arrays = arrays_of(model, tables or default_tables())
+    prior = StoredPrior.from_arrays(model.cfg, arrays)
+    answer = known_answer(NumpyOps(prior, QUALITY_INDEX), model.cfg)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        weights.save(partial, name, model.cfg, arrays, answer, card or {})
+        weights.load(partial)
+        partial.replace(path)

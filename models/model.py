@@ -1,0 +1,184 @@
+"""The whole model as it is trained: context, analysis, prior path, synthesis, bits and error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import scales
+from .config import KNOT_SPACING, KNOTS, ModelConfig
+from .fakequant import UNITS, FakePrior, FakeQuantOps, round_through
+from .networks import Analysis, Synthesis, knot_weights, patch_inverse, patch_transform, step_tensor
+from .schedule import context_order
+from .topology import SCALE_BITS, predict_context, walk
+from .transforms import GREY, context_basis
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one pass gives."""
+
+    picture: Tensor  # (batch, 3, h, w), grey levels 0…255, not clipped
+    bits: Tensor  # (batch, 1 + layers): context, layer 1, …; per image
+    order_agnostic_bits: Tensor  # (batch,): the context under a random mask, scaled to the whole
+
+
+class CodecModel(nn.Module):
+    """The DCT-VAE of docs/design.md."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        basis = torch.from_numpy(context_basis(cfg.context_block, cfg.context_kept))
+        self.register_buffer("context_basis", basis, persistent=False)
+        self.analysis = Analysis(cfg)
+        self.synthesis = Synthesis(cfg)
+        self.prior = FakePrior(cfg)
+        n = cfg.context_channels + cfg.channels(16) + cfg.channels(8)
+        # log factors on coefficients before and after quantisation, per knot of quality
+        self.log_gain = nn.Parameter(torch.zeros(KNOTS, n))
+        self.log_inverse = nn.Parameter(torch.zeros(KNOTS, n))
+
+    def gains(self, table: Tensor, hat: Tensor) -> list[Tensor]:
+        """Factors of context, 1/16 and 1/8 channels, each (batch, channels, 1, 1)."""
+        sizes = [self.cfg.context_channels, self.cfg.channels(16), self.cfg.channels(8)]
+        return list(torch.exp(hat @ table)[:, :, None, None].split(sizes, 1))
+
+    def context(self, centred: Tensor, step: Tensor, hat: Tensor) -> Tensor:
+        """Context coefficients in symbols, before rounding. step: (batch, 1, 1, 1)."""
+        y = patch_transform(centred, self.get_buffer("context_basis"))
+        return y * self.gains(self.log_gain, hat)[0] / step
+
+    def context_picture(self, c: Tensor, step: Tensor, hat: Tensor) -> Tensor:
+        """Inverse DCT of context symbols, grey levels around 0."""
+        d = c * step * self.gains(self.log_inverse, hat)[0]
+        return patch_inverse(d, self.get_buffer("context_basis"))
+
+    def latents(
+        self, centred: Tensor, context_picture: Tensor, step: Tensor, hat: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Latents in symbols at 1/16 and 1/8, before quantisation."""
+        y16, y8 = self.analysis(centred, centred - context_picture, step, hat)
+        _, g16, g8 = self.gains(self.log_gain, hat)
+        return y16 * g16 / step, y8 * g8 / step
+
+    def reconstruct(
+        self,
+        context_picture: Tensor,
+        z16: Tensor,
+        z8: Tensor,
+        state: Tensor,
+        step: Tensor,
+        hat: Tensor,
+    ) -> Tensor:
+        """Picture in grey levels 0…255 from latents in symbols; not clipped."""
+        _, g16, g8 = self.gains(self.log_inverse, hat)
+        x = self.synthesis(context_picture, z16 * g16 * step, z8 * g8 * step, state, hat)
+        return torch.as_tensor(x + GREY)
+
+    def context_bits(self, ops: FakeQuantOps, noisy: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Bits of the context by the coding schedule, and by one random mask (order-agnostic).
+
+        All steps run side by side, stacked in the batch.
+        """
+        cfg, (b, n, rows, columns) = self.cfg, c.shape
+        order = torch.from_numpy(
+            context_order(cfg.context_kept, cfg.context_steps, rows, columns)
+        ).to(c.device)
+        masks = [(order < t).float().expand(b, -1, -1, -1) for t in range(cfg.context_steps)]
+        # forward process of the absorbing state: every symbol masked with the same probability t
+        t = torch.rand(b, 1, 1, 1, device=c.device)
+        masks.append((torch.rand(c.shape, device=c.device) > t).float())
+        known = torch.cat(masks)
+        many = cfg.context_steps + 1
+        mean, index = predict_context(ops, c.repeat(many, 1, 1, 1), known)
+        bits = scales.logistic_bits(noisy.repeat(many, 1, 1, 1) - mean, index)
+        bits = bits.reshape(many, b, n, rows, columns)
+        coded = torch.stack([order == t for t in range(cfg.context_steps)])[:, None]
+        scheduled = (bits[:-1] * coded).sum((0, 2, 3, 4))
+        hidden = 1 - masks[-1]
+        share = hidden.mean((1, 2, 3)).clamp_min(1 / hidden[0].numel())
+        return scheduled, (bits[-1] * hidden).sum((1, 2, 3)) / share
+
+    def forward(
+        self,
+        x: Tensor,
+        quality_index: Tensor,
+        last_layer: Tensor | None = None,
+        exact: bool = True,
+    ) -> Result:
+        """
+        Args:
+            x: (batch, 3, h, w), grey levels 0…255; h and w multiples of the context block.
+            quality_index: (batch,), 0…400.
+            last_layer: (batch,): later layers are left out (filled with the prior's mean).
+            exact: follow the integer rule in the prior path.
+        """
+        cfg = self.cfg
+        hat, d = knot_weights(quality_index), step_tensor(cfg, quality_index)
+        step, centred = d[:, None, None, None], x - GREY
+        with torch.autocast(x.device.type, enabled=False):
+            y = self.context(centred, step, hat)
+            c = round_through(y)
+            noisy = y + torch.rand_like(y) - 0.5 if self.training else c
+            picture = self.context_picture(c, step, hat)
+            ops = FakeQuantOps(self.prior, hat, d, exact)
+            context_bits, agnostic = self.context_bits(ops, noisy, c.detach())
+        y16, y8 = self.latents(centred, picture, step, hat)
+        layer_bits = [torch.zeros_like(d) for _ in range(cfg.layers)]
+        sixteenth = list(y16.split([p.channels for p in cfg.parts if p.stride == 16], 1))
+        eighth = list(y8.split([p.channels for p in cfg.parts if p.stride == 8], 1))
+        # dense slices: arithmetic on strided ones is several times slower on a CPU
+        targets = [t.contiguous(memory_format=torch.channels_last) for t in sixteenth + eighth]
+        filled: list[Tensor] = [torch.zeros(0)] * len(targets)
+
+        def code(part: int, half: int, mean: Tensor, index: Tensor) -> Tensor:
+            y, layer = targets[part], cfg.parts[part].layer
+            mask = checkerboard(y.shape[2], y.shape[3], half).to(y)
+            v = y - mean
+            k = round_through(v)
+            bits = scales.logistic_bits(v + torch.rand_like(v) - 0.5 if self.training else k, index)
+            if last_layer is not None:
+                sent = (layer <= last_layer).to(y)[:, None, None, None]
+                k, bits = k * sent, bits * sent
+            layer_bits[layer - 1] = layer_bits[layer - 1] + (bits * mask).sum((1, 2, 3))
+            z = (mean + k) * mask
+            filled[part] = z if half == 0 else filled[part] + z
+            return filled[part]
+
+        state = walk(ops, cfg, c.detach(), code) / UNITS
+        z16 = torch.cat(filled[: len(sixteenth)], 1)
+        z8 = torch.cat(filled[len(sixteenth) :], 1)
+        out = self.reconstruct(picture, z16, z8, state, step, hat)
+        return Result(out, torch.stack([context_bits, *layer_bits], 1), agnostic)
+
+    @torch.no_grad()
+    def initialise_scales(self, x: Tensor) -> None:
+        """Start every scale head at the spread its channels have in photos `x`, at each knot."""
+        for knot in range(KNOTS):
+            q = torch.full((x.shape[0],), knot * KNOT_SPACING, device=x.device)
+            hat, d = knot_weights(q), step_tensor(self.cfg, q)
+            step, centred = d[:, None, None, None], x - GREY
+            y = self.context(centred, step, hat)
+            picture = self.context_picture(y.round(), step, hat)
+            y16, y8 = self.latents(centred, picture, step, hat)
+            self._start_head("context.head", y, knot)
+            ys = {16: y16, 8: y8}
+            for i, part in enumerate(self.cfg.parts):
+                n = part.channels
+                mine, ys[part.stride] = ys[part.stride][:, :n], ys[part.stride][:, n:]
+                for half in "ab":
+                    self._start_head(f"part{i}.head_{half}", mine, knot)
+
+    def _start_head(self, name: str, y: Tensor, knot: int) -> None:
+        # heavy tails: the mean absolute value speaks for most symbols better than the variance
+        spread = 1.5 * y.abs().mean((0, 2, 3))
+        index = scales.index_of_deviation(spread).clamp(8, 60)
+        self.prior.named(name).bias[knot, y.shape[1] :] = index / 2**SCALE_BITS
+
+
+def checkerboard(rows: int, columns: int, half: int) -> Tensor:
+    """1 where row + column has the parity `half`, (rows, columns)."""
+    return ((torch.arange(rows)[:, None] + torch.arange(columns)) % 2 == half).float()

@@ -1,0 +1,65 @@
+"""Optimisers: Adam for small tensors, Muon (orthogonalised momentum) for matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
+    """Nearest semi-orthogonal matrix, by the quintic Newton–Schulz iteration of Muon.
+
+    Source: K. Jordan et al., "Muon: an optimizer for hidden layers", 2024.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = g / (g.norm() + 1e-7)
+    tall = x.shape[0] > x.shape[1]
+    if tall:
+        x = x.T
+    for _ in range(steps):
+        s = x @ x.T
+        x = a * x + (b * s + c * s @ s) @ x
+    return x.T if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised per weight matrix; kernels are flattened to (out, in·k·k).
+
+    The update of a matrix has a root mean square of 0.8·lr, near that of an Adam update, so
+    one learning rate serves both optimisers.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                buf = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                buf.lerp_(p.grad, 1 - group["momentum"])
+                g = p.grad.lerp(buf, group["momentum"]).flatten(1)  # Nesterov
+                update = orthogonalise(g).mul_(0.8 * max(g.shape) ** 0.5)
+                p.add_(update.reshape(p.shape), alpha=-group["lr"])
+
+
+def make_optimisers(model: nn.Module, name: str, lr: float) -> list[torch.optim.Optimizer]:
+    """`adamw`: Adam for everything; `muon`: Muon for dense kernels inside the networks.
+
+    Transform bases, depthwise kernels, heads, gains and biases always take Adam.
+    """
+    matrices, rest = [], []
+    for key, p in model.named_parameters():
+        wide = p.ndim == 4 and min(p.shape[0], p.shape[1]) > 1 and "basis" not in key
+        outer = ".out" in key or "head" in key
+        (matrices if name == "muon" and wide and not outer else rest).append(p)
+    out: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+    ]
+    if matrices:
+        out.append(Muon(matrices, lr=lr))
+    return out

@@ -1,0 +1,36 @@
+"""What a symbol costs under a scale index while training.
+
+An index 0…63 stands for a logistic distribution (`scale_grid`). The stored integer tables
+(`tables`) have the same order; they may have any shape.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .scale_grid import LOG_RATIO, SMALLEST_SCALE
+
+def index_of_deviation(deviation: Tensor) -> Tensor:
+    """Real-valued index of the logistic distribution with this standard deviation (symbols)."""
+    s = deviation.clamp_min(1e-6) * (math.sqrt(3) / math.pi)
+    return torch.log(s / SMALLEST_SCALE) / LOG_RATIO
+
+
+def logistic_bits(distance: Tensor, index: Tensor) -> Tensor:
+    """Bits of the unit interval around `distance` (symbols from the mean) under scale `index`.
+
+    Uses log(σ(u) − σ(l)) = log σ(u) + log σ(−l) + log(1 − e^(l−u)), which keeps a slope however
+    far a symbol lies from its mean.
+    """
+    inverse = torch.exp(-LOG_RATIO * index) / SMALLEST_SCALE
+    a = distance.abs()
+    nats = (
+        F.softplus((a - 0.5) * inverse)
+        + F.softplus(-(a + 0.5) * inverse)
+        - torch.log(-torch.expm1(-inverse))
+    )
+    return nats / math.log(2)

@@ -1,0 +1,292 @@
+"""The trainer: draw crops, run the model, descend, average, validate, save.
+
+A run has a budget of wall-clock time (or of steps); the learning rate follows the share of the
+budget that is spent, also across interruptions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from ..data.photos import Crops
+from .config import KNOT_SPACING, QUALITY_STEPS, ModelConfig
+from .model import CodecModel
+from .networks import step_tensor
+from .optim import make_optimisers
+
+DISTORTION_WEIGHT = 0.12
+"""Loss = bits + squared error / (0.12 · step²), both per pixel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One training run."""
+
+    minutes: float = 0.0  # wall-clock budget; 0: use `steps`
+    steps: int = 0  # budget in steps, where `minutes` is 0
+    batch: int = 8  # crops per step and process
+    crop: int = 192  # side of a crop, pixels
+    scaled: float = 0.3  # share of crops that are downscaled
+    optimiser: str = "muon"  # or adamw
+    rate: float = 1e-3  # peak learning rate
+    final_rate: float = 0.01  # learning rate at the end, as a share of the peak
+    warm_up: int = 100  # steps of linear warm-up
+    flat: float = 0.0  # share of the budget at the peak rate before the cosine begins
+    clip: float = 2.0  # largest norm of the gradient
+    average: float = 0.999  # decay of the exponential moving average of the weights
+    balance: float = 0.7  # images count (step / 25)^balance
+    drop: float = 0.08  # share of images trained with late layers left out
+    agnostic: float = 0.02  # weight of the order-agnostic context bound
+    float_share: float = 0.0  # share of the budget before the integer rule is switched on
+    bf16: bool = True
+    compile: bool = False
+    seed: int = 0
+    report_every: int = 50  # steps
+    save_every: float = 120.0  # seconds
+    validate_every: float = 600.0  # seconds
+
+
+@dataclass
+class State:
+    """Everything that resuming bit for bit needs."""
+
+    model: CodecModel
+    average: dict[str, Tensor]
+    optimisers: list[torch.optim.Optimizer]
+    rng: np.random.Generator
+    step: int = 0
+    seconds: float = 0.0
+    megapixels: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        blob = {
+            "config": self.model.cfg.to_json(),
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "numpy_rng": self.rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "megapixels": self.megapixels,
+            "history": self.history,
+        }
+        if torch.cuda.is_available():
+            blob["cuda_rng"] = torch.cuda.get_rng_state()
+        partial = path.with_suffix(".part")
+        torch.save(blob, partial)
+        os.replace(partial, path)
+
+    def load(self, path: Path) -> None:
+        blob = torch.load(path, map_location="cpu", weights_only=False)
+        self.model.load_state_dict(blob["model"])
+        device = next(self.model.parameters()).device
+        self.average = {k: v.to(device) for k, v in blob["average"].items()}
+        for o, s in zip(self.optimisers, blob["optimisers"], strict=True):
+            o.load_state_dict(s)
+        self.rng.bit_generator.state = blob["numpy_rng"]
+        torch.set_rng_state(blob["torch_rng"])
+        if "cuda_rng" in blob and torch.cuda.is_available():
+            torch.cuda.set_rng_state(blob["cuda_rng"])
+        self.step, self.seconds = blob["step"], blob["seconds"]
+        self.megapixels, self.history = blob["megapixels"], blob["history"]
+
+
+def spent(state: State, cfg: TrainConfig) -> float:
+    """Share of the budget that is used up, 0…1."""
+    if cfg.minutes:
+        return min(1.0, state.seconds / (60 * cfg.minutes))
+    return min(1.0, state.step / max(1, cfg.steps))
+
+
+def learning_rate(state: State, cfg: TrainConfig) -> float:
+    """Linear warm-up, flat, then a cosine down to `final_rate` of the peak."""
+    warm = min(1.0, (state.step + 1) / max(1, cfg.warm_up))
+    x = max(0.0, (spent(state, cfg) - cfg.flat) / max(1e-9, 1 - cfg.flat))
+    return cfg.rate * warm * (cfg.final_rate + (1 - cfg.final_rate) * (1 + math.cos(math.pi * x)) / 2)
+
+
+def loss_of(
+    model: torch.nn.Module, cfg: TrainConfig, x: Tensor, q: Tensor, last: Tensor, exact: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted rate-distortion loss of a batch, and figures for the log."""
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
+        out = model(x, q, last, exact)
+    pixels = x.shape[2] * x.shape[3]
+    step = step_tensor(model_config(model), q)
+    error = (out.picture.float() - x).square().sum(1).mean((1, 2))
+    bpp = out.bits.sum(1) / pixels
+    weight = (step / 25) ** cfg.balance
+    loss = bpp + error / (DISTORTION_WEIGHT * step**2) + cfg.agnostic * out.order_agnostic_bits / pixels
+    figures = {
+        "bpp": float(bpp.mean()),
+        "context_bpp": float(out.bits[:, 0].mean() / pixels),
+        "psnr": float(10 * torch.log10(255**2 * 3 / error.mean())),
+    }
+    return (loss * weight).mean(), figures
+
+
+def model_config(model: torch.nn.Module) -> ModelConfig:
+    """The configuration below any wrapper (parallel, compiled)."""
+    while not isinstance(model, CodecModel):
+        model = getattr(model, "module", None) or model._orig_mod  # type: ignore[assignment]
+    return model.cfg
+
+
+@torch.no_grad()
+def validate(
+    model: CodecModel,
+    photos: Sequence[Tensor],
+    qualities: Sequence[int] = (10, 30, 50, 70, 90),
+    side: int = 512,
+) -> list[dict[str, float]]:
+    """Estimated bits per pixel and PSNR (8-bit RGB), means over photos, at each quality.
+
+    Photos are cut to multiples of 32, at most `side`×768.
+    """
+    model.eval()
+    rows = []
+    device = next(model.parameters()).device
+    for quality in qualities:
+        bpp, psnr = [], []
+        for p in photos:
+            p = p if p.shape[2] >= p.shape[1] else p.transpose(1, 2)
+            h, w = min(p.shape[1] // 32 * 32, side), min(p.shape[2] // 32 * 32, 768)
+            x = p[None, :, :h, :w].to(device).float()
+            out = model(x, torch.tensor([quality * 4], device=device))
+            y = out.picture.clamp(0, 255).round()
+            bpp.append(float(out.bits.sum()) / (h * w))
+            psnr.append(10 * math.log10(255**2 / max(1e-9, float((y - x).square().mean()))))
+        rows.append({"quality": quality, "bpp": float(np.mean(bpp)), "psnr": float(np.mean(psnr))})
+    model.train()
+    return rows
+
+
+def train(
+    model_cfg: ModelConfig,
+    cfg: TrainConfig,
+    photos: Sequence[Tensor],
+    validation: Sequence[Tensor],
+    out: Path,
+    device: torch.device,
+    start: Path | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> State:
+    """Train, or continue a run whose state lies at `out`/state.pt.
+
+    Args:
+        photos, validation: (3, h, w) uint8 tensors.
+        out: folder for state.pt, log.jsonl, config.json.
+        start: weights to begin with (a state file); optimiser and schedule start anew.
+        report: called with each line of the log.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    torch.manual_seed(cfg.seed + 1000 * rank)
+    model = CodecModel(model_cfg).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = State(
+        model, {}, make_optimisers(model, cfg.optimiser, cfg.rate),
+        np.random.default_rng(cfg.seed + 1000 * rank),
+    )
+    crops = Crops(photos, cfg.crop, device, cfg.scaled)
+    resume = out / "state.pt"
+    if resume.exists():
+        state.load(resume)
+    elif start is not None:
+        blob = torch.load(start, map_location="cpu", weights_only=False)
+        model.load_state_dict(blob["average"])
+    else:
+        model.initialise_scales(crops.batch(np.random.default_rng(cfg.seed), 8 * cfg.batch))
+    if not state.average:
+        state.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    run: torch.nn.Module = torch.compile(model) if cfg.compile else model  # type: ignore[assignment]
+    if world > 1:
+        run = torch.nn.parallel.DistributedDataParallel(run, find_unused_parameters=True)
+    if rank == 0:
+        (out / "config.json").write_text(json.dumps({"model": model_cfg.to_json(), "train": asdict(cfg)}, indent=1))
+    params = [p for p in model.parameters() if p.requires_grad]
+    recent: list[float] = []
+    last_save = last_validation = time.monotonic()
+
+    def log(row: dict[str, Any]) -> None:
+        state.history.append(row)
+        if rank == 0:
+            with open(out / "log.jsonl", "a") as f:
+                f.write(json.dumps(row) + "\n")
+            if report:
+                report(row)
+
+    while spent(state, cfg) < 1:
+        began = time.monotonic()
+        rate = learning_rate(state, cfg)
+        for o in state.optimisers:
+            for group in o.param_groups:
+                group["lr"] = rate
+        x = crops.batch(state.rng, cfg.batch)
+        q = torch.from_numpy(state.rng.integers(0, QUALITY_STEPS + 1, cfg.batch)).to(device)
+        full = state.rng.random(cfg.batch) >= cfg.drop
+        cut = state.rng.integers(0, model_cfg.layers, cfg.batch)
+        last = torch.from_numpy(np.where(full, model_cfg.layers, cut)).to(device)
+        loss, figures = loss_of(run, cfg, x, q, last, spent(state, cfg) >= cfg.float_share)
+        for o in state.optimisers:
+            o.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(torch.nn.utils.clip_grad_norm_(params, cfg.clip))
+        if math.isfinite(norm):
+            for o in state.optimisers:
+                o.step()
+        decay = min(cfg.average, (1 + state.step) / (10 + state.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(state.average.values()), list(model.state_dict().values()), 1 - decay
+            )
+        state.step += 1
+        now = time.monotonic()
+        state.seconds += now - began
+        if world > 1 and cfg.minutes:  # all processes must agree on when to stop
+            clock = torch.tensor([state.seconds], device=device)
+            dist.broadcast(clock, 0)
+            state.seconds = float(clock)
+        state.megapixels += world * cfg.batch * cfg.crop**2 / 1e6
+        recent.append(float(loss))
+        if state.step % cfg.report_every == 0:
+            log({
+                "step": state.step, "seconds": round(state.seconds, 1),
+                "megapixels": round(state.megapixels, 1), "rate": rate,
+                "loss": float(np.mean(recent)), "norm": norm, **figures,
+            })
+            recent.clear()
+        if rank == 0 and validation and now - last_validation > cfg.validate_every:
+            log({"step": state.step, "seconds": round(state.seconds, 1), "validation": validate_average(state, validation)})
+            last_validation = time.monotonic()
+        if rank == 0 and now - last_save > cfg.save_every:
+            state.save(resume)
+            last_save = time.monotonic()
+    if rank == 0:
+        if validation:
+            log({"step": state.step, "seconds": round(state.seconds, 1), "validation": validate_average(state, validation)})
+        state.save(resume)
+    return state
+
+
+def validate_average(state: State, photos: Sequence[Tensor]) -> list[dict[str, float]]:
+    """`validate` with the averaged weights."""
+    device = next(state.model.parameters()).device
+    averaged = CodecModel(state.model.cfg).to(device)
+    averaged.load_state_dict(state.average)
+    with torch.random.fork_rng(devices=[]):
+        return validate(averaged, photos)

@@ -1,0 +1,172 @@
+"""Weights files: one safetensors file per released model, integers for the prior path.
+
+NumPy only; the float networks inside are built by `runtime`, which needs torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from .config import KNOT_SPACING, KNOTS, ModelConfig
+from .integer import BoundError, StoredPrior
+from .tables import Tables
+
+FORMAT = "1"
+FOLDER = Path(__file__).parent / "weights"
+"""Where released models lie, one NAME.safetensors each."""
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+
+class WeightsError(ValueError):
+    """A weights file is missing, damaged, or breaks the rules of the integer path."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredModel:
+    """A weights file, read and checked. `path` is where float networks are read from."""
+
+    name: str
+    path: Path
+    cfg: ModelConfig
+    prior: StoredPrior
+    tables: Tables
+    log_inverse: npt.NDArray[np.float32]  # (KNOTS, channels): factors before synthesis, as logs
+    prior_id: bytes  # 4 bytes: a file is decoded only by the prior that wrote it
+    synthesis_id: bytes  # 2 bytes: another synthesis gives other pixels
+    known_answer: int
+    metadata: Mapping[str, str]
+
+    def inverse_gains(self, quality_index: int) -> npt.NDArray[np.float32]:
+        """Factors on dequantised symbols of context, 1/16 and 1/8 channels, linear in log."""
+        k, f = divmod(quality_index, KNOT_SPACING)
+        a, b = self.log_inverse[k], self.log_inverse[min(k + 1, KNOTS - 1)]
+        return np.exp(a + (b - a) * np.float32(f / KNOT_SPACING))
+
+    def context_step(self, quality_index: int) -> npt.NDArray[np.float32]:
+        """Grey levels per context symbol, (context channels,)."""
+        gains = self.inverse_gains(quality_index)[: self.cfg.context_channels]
+        return np.asarray(gains * np.float32(self.cfg.step(quality_index)), np.float32)
+
+
+def digest(cfg: ModelConfig | None, arrays: Arrays) -> bytes:
+    """SHA-256 over configuration and arrays (name, type, shape, little-endian bytes), by name."""
+    h = hashlib.sha256()
+    if cfg is not None:
+        h.update(json.dumps(cfg.to_json(), sort_keys=True).encode())
+    for name in sorted(arrays):
+        a = arrays[name]
+        h.update(f"{name} {a.dtype.str} {a.shape}\n".encode())
+        h.update(np.ascontiguousarray(a).tobytes())
+    return h.digest()
+
+
+def is_prior(name: str) -> bool:
+    return name.startswith(("context.", "state.", "part", "tables."))
+
+
+def save(
+    path: Path, name: str, cfg: ModelConfig, arrays: Arrays, known_answer: int, card: Mapping[str, str]
+) -> None:
+    """Write a weights file; see `load` for what `arrays` must hold."""
+    prior = {k: v for k, v in arrays.items() if is_prior(k)}
+    synthesis = {k: v for k, v in arrays.items() if k.startswith("synthesis.") or k == "log_inverse"}
+    metadata = {
+        "format": FORMAT,
+        "name": name,
+        "config": json.dumps(cfg.to_json()),
+        "prior_id": digest(cfg, prior)[:4].hex(),
+        "synthesis_id": digest(None, synthesis)[:2].hex(),
+        "known_answer": str(known_answer),
+        **card,
+    }
+    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, metadata)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="numpy") as f:
+            return dict(f.metadata() or {})
+    except (OSError, SafetensorError) as e:
+        raise WeightsError(f"{path.name}: not a readable weights file ({e})") from e
+
+
+@lru_cache(maxsize=8)
+def load(path: Path) -> StoredModel:
+    """Read the exact half of a weights file: prior path and tables; check every bound and id.
+
+    Raises:
+        WeightsError: unreadable, of an unknown format, or against the rules.
+    """
+    meta = _metadata(path)
+    if meta.get("format") != FORMAT:
+        raise WeightsError(f"{path.name}: weights of format {meta.get('format')!r}, not {FORMAT!r}")
+    try:
+        cfg = ModelConfig.from_json(json.loads(meta["config"]))
+        with safe_open(path, framework="numpy") as f:
+            arrays: dict[str, Any] = {k: f.get_tensor(k) for k in f.keys() if is_prior(k)}
+            log_inverse = f.get_tensor("log_inverse")
+        prior_id = bytes.fromhex(meta["prior_id"])
+        if digest(cfg, arrays)[:4] != prior_id:
+            raise WeightsError(f"{path.name}: the prior does not match its hash {prior_id.hex()}")
+        tables = Tables(
+            arrays["tables.reach"], arrays["tables.frequencies"], int(arrays["tables.skip_below"][0])
+        )
+        prior = StoredPrior.from_arrays(cfg, arrays)
+        return StoredModel(
+            name=meta["name"],
+            path=path,
+            cfg=cfg,
+            prior=prior,
+            tables=tables,
+            log_inverse=log_inverse,
+            prior_id=prior_id,
+            synthesis_id=bytes.fromhex(meta["synthesis_id"]),
+            known_answer=int(meta["known_answer"]),
+            metadata=meta,
+        )
+    except (KeyError, TypeError, BoundError, SafetensorError) as e:
+        raise WeightsError(f"{path.name}: damaged weights ({e})") from e
+
+
+def float_arrays(model: StoredModel) -> dict[str, npt.NDArray[np.float32]]:
+    """Tensors of analysis and synthesis and the gains, as float32."""
+    with safe_open(model.path, framework="numpy") as f:
+        return {k: f.get_tensor(k).astype(np.float32) for k in f.keys() if not is_prior(k)}
+
+
+def released() -> Iterator[tuple[str, bytes, Path]]:
+    """(name, prior id, path) of every model in the package, by name."""
+    for path in sorted(FOLDER.glob("*.safetensors")):
+        meta = _metadata(path)
+        yield meta.get("name", path.stem), bytes.fromhex(meta.get("prior_id", "")), path
+
+
+DEFAULT_MODEL = "base"
+
+
+def default() -> StoredModel:
+    """The model that encodes."""
+    path = FOLDER / f"{DEFAULT_MODEL}.safetensors"
+    if not path.exists():
+        raise WeightsError(f"{path.name} is missing from the package; reinstall dctcodec")
+    return load(path)
+
+
+def find(prior_id: bytes) -> StoredModel | None:
+    """The released model with this prior, or None."""
+    for _, known, path in released():
+        if known == prior_id:
+            return load(path)
+    return None
