@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..models import weights
+from ..models.transforms import GREY
 from ..models.weights import StoredModel, WeightsError
 from .container import DEFAULT_MAX_PIXELS, Container, Header, Mode, read, tile_box, write
-from .engine import PictureSource, StreamSource, TileSymbols, run_tile
+from .engine import BLOCK, PictureSource, StreamSource, TileSymbols, run_tile, split_parts
 from .entropy import TableModels
 from .errors import BitstreamError, ModelError, UsageError
 from .pictures import Picture, load, pack_alpha, to_pil, unpack_alpha
@@ -192,35 +192,21 @@ def encode_picture(
     run = _runtime(stored, device)
     models, costs = table_models(stored)
     q, ops = run.quality(index), run.ops(index)
-    gains = {16: q.inverse16, 8: q.inverse8}
-    parts = stored.cfg.parts
-    weight = {s: (g[0, :, 0, 0] ** 2 / DISTORTION_WEIGHT).cpu().numpy() for s, g in gains.items()}
+    weight = [_weight(g) for g in (q.context_inverse, q.inverse16, q.inverse8)]
+    part_weights = split_parts(stored.cfg, weight[1], weight[2])
     chunks: list[list[bytes]] = [[] for _ in range(kept + 1)]
     bits: list[list[float]] = [[] for _ in range(kept + 1)]
     for i in range(header.tiles):
         box = padded_tile_box(header, i)
         window = with_halo(box, header)
-        x = pixel_window(picture.pixels, window).to(run.device) - 128.0
+        place = box[0] - window[0], box[1] - window[1], box[2], box[3]
+        x = pixel_window(picture.pixels, window).to(run.device) - GREY
         c = run.context(x, q)
-        ys = dict(zip((16, 8), run.latents(x, c, q), strict=True))
-        left, top = box[0] - window[0], box[1] - window[1]
-
-        def cut(a: Any, stride: int) -> npt.NDArray[np.float32]:
-            rows = slice(top // stride, (top + box[3]) // stride)  # noqa: B023
-            columns = slice(left // stride, (left + box[2]) // stride)  # noqa: B023
-            out: npt.NDArray[np.float32] = a[0, :, rows, columns].float().cpu().numpy()
-            return np.ascontiguousarray(out)
-
-        arrays = {s: cut(ys[s], s) for s in (16, 8)}
-        latents, weights_of_parts, start = [], [], {16: 0, 8: 0}
-        for p in parts:
-            a = start[p.stride]
-            start[p.stride] = a + p.channels
-            latents.append(arrays[p.stride][a : a + p.channels])
-            weights_of_parts.append(weight[p.stride][a : a + p.channels])
+        analyse = partial(_analyse, run, q, x, c, place)
         source = PictureSource(
-            stored, models, cut(c, 32), latents, weights_of_parts, frugality, costs, kept
-        )
+            stored, models, _cut(c, place, BLOCK), analyse, weight[0], part_weights, frugality,
+            costs, kept,
+        )  # fmt: skip
         run_tile(ops, stored.cfg, box[3] // 32, box[2] // 32, source)
         for layer, (chunk, estimate) in enumerate(
             zip(source.chunks(), source.estimates(), strict=True)
@@ -230,6 +216,36 @@ def encode_picture(
         if progress:
             progress((i + 1) / header.tiles)
     return Encoded(write(header, chunks, extra), header, tuple(tuple(b) for b in bits))
+
+
+def _weight(gain: Any) -> npt.NDArray[np.float32]:
+    """Bits that a squared error of one symbol is worth, per channel."""
+    return np.asarray((gain[0, :, 0, 0] ** 2 / DISTORTION_WEIGHT).cpu().numpy(), np.float32)
+
+
+def _cut(a: Any, place: tuple[int, int, int, int], stride: int) -> npt.NDArray[np.float32]:
+    """The tile's part of a window's plane, (channels, rows, columns). place: in pixels."""
+    left, top, width, height = (n // stride for n in place)
+    part = a[0, :, top : top + height, left : left + width].float().cpu().numpy()
+    return np.ascontiguousarray(part)
+
+
+def _analyse(
+    run: Any,
+    q: Any,
+    x: Any,
+    c: Any,
+    place: tuple[int, int, int, int],
+    chosen: npt.NDArray[np.float32],
+) -> list[npt.NDArray[np.float32]]:
+    """Latents of a tile by part, once its context is chosen (its surroundings keep theirs)."""
+    import torch
+
+    left, top, width, height = (n // BLOCK for n in place)
+    c = c.round()
+    c[0, :, top : top + height, left : left + width] = torch.from_numpy(chosen)
+    y16, y8 = run.latents(x, c, q)
+    return split_parts(run.cfg, _cut(y16, place, 16), _cut(y8, place, 8))
 
 
 def decode(
@@ -286,8 +302,8 @@ def decode_picture(
     """
     from .tiler import Synthesiser, cover
 
-    box_of_file = read(data, mode=mode, max_pixels=max_pixels)
-    header = box_of_file.header
+    container = read(data, mode=mode, max_pixels=max_pixels)
+    header = container.header
     if layers is not None and not 0 <= layers <= header.layers:
         raise UsageError(f"layers {layers} is not in 0…{header.layers}, which the file holds")
     if not 0 <= temperature <= 2:
@@ -306,11 +322,11 @@ def decode_picture(
         remarks.append("made for another synthesis network: pixels may differ slightly")
     use = (header.layers if layers is None else layers) + 1
     ops = run.ops(header.quality_index)
-    seed = zlib.crc32(data) << 32
+    seed = container.header_crc << 32
 
     def tile(i: int) -> TileSymbols:
-        intact = min(use, box_of_file.intact_layers(i))
-        chunks = [box_of_file.payload(layer, i) for layer in range(intact)]
+        intact = min(use, container.intact_layers(i))
+        chunks = [container.payload(layer, i) for layer in range(intact)]
         return decode_tile(stored, ops, header, i, chunks, temperature, seed + i)
 
     drawer = Synthesiser(run, run.quality(header.quality_index), header, tile)
@@ -326,12 +342,12 @@ def decode_picture(
         out[top - y : bottom - y, left - x : right - x] = part
         if progress:
             progress((n + 1) / len(boxes))
-    remarks += lost(box_of_file, use)
+    remarks += lost(container, use)
     picture = Picture(
         pixels=out,
-        alpha=_alpha(box_of_file, (x, y, w, h), remarks),
-        icc=box_of_file.extra("icc"),
-        exif=box_of_file.extra("exif"),
+        alpha=_alpha(container, (x, y, w, h)),
+        icc=container.extra("icc"),
+        exif=container.extra("exif"),
         notes=(),
     )
     return Decoded(picture, tuple(remarks))
@@ -347,8 +363,6 @@ def decode_tile(
     seed: int = 0,
 ) -> TileSymbols:
     """Symbols of one tile from its leading chunks, with any executor of the prior path."""
-    from .engine import BLOCK
-
     _, _, w, h = tile_box(header, index)
     source = StreamSource(stored, table_models(stored)[0], chunks, temperature, seed)
     symbols = run_tile(ops, stored.cfg, -(-h // BLOCK), -(-w // BLOCK), source)
@@ -359,7 +373,7 @@ def decode_tile(
 
 
 def lost(container: Container, use: int) -> list[str]:
-    """One line per tile that salvage could not bring back whole, at most ten and a count."""
+    """One line per tile and optional chunk that salvage could not bring back, ten at most."""
     bad = [
         (i, container.intact_layers(i))
         for i in range(container.header.tiles)
@@ -370,18 +384,15 @@ def lost(container: Container, use: int) -> list[str]:
     ]
     if len(bad) > 10:
         lines.append(f"and {len(bad) - 10} more tiles")
-    return lines
+    return lines + [f"{c.kind} is lost" for c in container.losses if c.kind != "latent"]
 
 
 def _alpha(
-    container: Container, box: tuple[int, int, int, int], remarks: list[str]
+    container: Container, box: tuple[int, int, int, int]
 ) -> npt.NDArray[np.uint8] | None:
     header = container.header
-    if not header.alpha:
-        return None
     packed = container.extra("alpha")
     if packed is None:
-        remarks.append("the alpha channel is lost: the picture is opaque")
         return None
     x, y, w, h = box
     return unpack_alpha(packed, header.width, header.height)[y : y + h, x : x + w]

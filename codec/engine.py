@@ -6,7 +6,7 @@ NumPy and an executor of the prior path; torch only if that executor is torch's.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -166,13 +166,18 @@ class StreamSource(SymbolSource):
 
 
 class PictureSource(SymbolSource):
-    """Chooses symbols for given latents and writes them.
+    """Chooses symbols for a tile and writes them.
 
     Args:
-        context: symbols (channels, rows, columns); latents: per part, symbols, real-valued.
-        weight: per part (channels,): squared error per bit-equivalent of one symbol off, that is
-            gain² / distortion weight; with `frugality` it decides whether a smaller symbol that
-            costs less is the better one (greedy rate-distortion choice; 0 rounds plainly).
+        context: symbols (channels, rows, columns), real-valued.
+        analyse: latents per part (channels, rows, columns), symbols, real-valued, for the context
+            that was chosen.
+        context_weight: (channels,) and weight: per part (channels,): squared error, in the bits
+            that it is worth, of one symbol off: gain² / distortion weight.
+        frugality: share of a bit's price that counts when a symbol nearer to the mean would cost
+            less (greedy rate-distortion choice); 0 rounds plainly.
+        costs: `Tables.costs`.
+        layers: to write, beside the context.
     """
 
     def __init__(
@@ -180,30 +185,37 @@ class PictureSource(SymbolSource):
         stored: StoredModel,
         models: TableModels,
         context: Floats,
-        latents: Sequence[Floats],
+        analyse: Callable[[Floats], list[Floats]],
+        context_weight: Floats,
         weight: Sequence[Floats],
         frugality: float,
-        costs: npt.NDArray[np.float32],
+        costs: Floats,
         layers: int,
     ) -> None:
         self.stored, self.frugality, self.costs = stored, frugality, costs
-        self.wanted = context
-        self.latents = [y.reshape(len(y), -1) for y in latents]
+        self.wanted, self.chosen = context, np.zeros(context.shape, np.float32)
+        self.analyse = analyse
+        self.context_weight = np.broadcast_to(context_weight[:, None, None], context.shape)
         self.weight = weight
+        self.latents: list[Floats] = []
         self.streams = [StreamEncoder(models) for _ in range(layers + 1)]
 
     def context(self, mean: Ints, index: Ints, where: npt.NDArray[np.bool_]) -> Ints:
         whole, phase = split_mean(mean)
         coded = index >= self.stored.tables.skip_below
-        wanted = np.clip(self.wanted[where], -CONTEXT_LIMIT, CONTEXT_LIMIT).astype(np.int32)
-        out = np.where(coded, wanted, whole)
+        k = self._choose(self.wanted[where] - whole, index, self.context_weight[where])
+        out = whole + np.where(coded, k, 0).astype(np.int32)
+        out = np.clip(out, -CONTEXT_LIMIT, CONTEXT_LIMIT)
         self.streams[0].put((out - whole)[coded], table_numbers(index[coded], phase[coded]))
+        self.chosen[where] = out
         return out
 
     def latent(self, part: int, mean: Ints, index: Ints, where: npt.NDArray[np.int64]) -> Ints:
         layer = self.stored.cfg.parts[part].layer
         if layer >= len(self.streams):
             return np.zeros(mean.shape, np.int32)
+        if not self.latents:
+            self.latents = [y.reshape(len(y), -1) for y in self.analyse(self.chosen)]
         v = self.latents[part][:, where] - mean.astype(np.float32) / 16
         coded = index >= self.stored.tables.skip_below
         k = self._choose(v, index, self.weight[part][:, None])
@@ -214,6 +226,7 @@ class PictureSource(SymbolSource):
         return k
 
     def _choose(self, v: Floats, index: Ints, weight: Floats) -> Floats:
+        """Steps from the mean for real-valued ones `v`: the nearest, or one nearer to zero."""
         k = np.rint(v)
         if self.frugality <= 0:
             return k
@@ -234,6 +247,16 @@ class PictureSource(SymbolSource):
         return [s.estimate for s in self.streams]
 
 
+def split_parts(cfg: ModelConfig, at16: Floats, at8: Floats) -> list[Floats]:
+    """Arrays over the channels of each stride, cut into the parts."""
+    rest = {16: at16, 8: at8}
+    out = []
+    for p in cfg.parts:
+        out.append(rest[p.stride][: p.channels])
+        rest[p.stride] = rest[p.stride][p.channels :]
+    return out
+
+
 def latent_planes(
     cfg: ModelConfig, latents: Sequence[npt.NDArray[np.int16]], stride: int
 ) -> npt.NDArray[np.int16]:
@@ -251,4 +274,5 @@ __all__ = [
     "decode_context",
     "latent_planes",
     "run_tile",
+    "split_parts",
 ]

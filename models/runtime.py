@@ -83,8 +83,11 @@ class Runtime:
 
     @torch.inference_mode()
     def context(self, centred: Tensor, q: Quality) -> Tensor:
-        """Context symbols of a picture around 0, (1, 3, h, w) → (1, channels, h/32, w/32)."""
-        return (patch_transform(centred, self.basis) * q.context_gain / q.step).round()
+        """Context of a picture around 0, in symbols before rounding.
+
+        (1, 3, h, w) → (1, channels, h/32, w/32).
+        """
+        return patch_transform(centred, self.basis) * q.context_gain / q.step
 
     @torch.inference_mode()
     def latents(self, centred: Tensor, c: Tensor, q: Quality) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,188 @@
+"""The model: integer path against its float twin, schedules, bounds, transforms, training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dctcodec.models import weights
+from dctcodec.models.config import ModelConfig, PartConfig
+from dctcodec.models.cost import cost_table
+from dctcodec.models.export import arrays_of, default_tables, export
+from dctcodec.models.integer import BOUND, BoundError, NumpyOps, StoredConv, StoredPrior
+from dctcodec.models.integer_torch import TorchOps
+from dctcodec.models.model import CodecModel
+from dctcodec.models.schedule import SCHEDULES, context_order
+from dctcodec.models.topology import ConvSpec
+from dctcodec.models.train import State, TrainConfig, train
+from dctcodec.models.transforms import block_basis, context_basis, inverse_context
+
+SMALL = ModelConfig(
+    context_width=16,
+    context_steps=6,
+    prior_width_16=16,
+    prior_width_8=16,
+    analysis_width_4=8,
+    analysis_width_8=16,
+    analysis_width_16=16,
+    synthesis_width_8=16,
+    synthesis_width_4=8,
+    parts=(
+        PartConfig(layer=1, stride=16, low=0, high=4, colours=(0, 1, 2), blocks=1),
+        PartConfig(layer=2, stride=8, low=2, high=4, colours=(0, 1, 2), blocks=1),
+    ),
+)
+
+
+def photos(count: int = 3, side: int = 96) -> list[torch.Tensor]:
+    g = torch.Generator().manual_seed(3)
+    coarse = torch.rand(count, 3, 6, 6, generator=g) * 255
+    smooth = torch.nn.functional.interpolate(coarse, side, mode="bicubic").clamp(0, 255)
+    return [p.to(torch.uint8) for p in smooth]
+
+
+def test_block_bases_are_orthonormal() -> None:
+    for n, high in ((8, 8), (16, 4)):
+        basis = block_basis(n, [(u, v) for u in range(high) for v in range(high)])
+        gram = basis.reshape(len(basis), -1) @ basis.reshape(len(basis), -1).T
+        assert np.allclose(gram, np.eye(len(basis)), atol=1e-5)
+
+
+def test_the_fast_inverse_context_is_the_sum_of_basis_pictures() -> None:
+    c = np.random.default_rng(0).normal(0, 50, (48, 2, 3)).astype(np.float32)
+    basis = context_basis(32, 4)
+    slow = np.einsum("cij,cpab->piajb", c, basis).reshape(3, 64, 96) + 128
+    assert np.allclose(inverse_context(c, 32, 4), slow, atol=1e-2)
+
+
+@pytest.mark.parametrize("steps", SCHEDULES)
+def test_every_context_symbol_has_one_step(steps: int) -> None:
+    order = context_order(4, steps, 5, 6)
+    assert order.shape == (48, 5, 6)
+    assert sorted(set(order.ravel().tolist())) == list(range(steps))
+
+
+def test_a_configuration_is_read_back_equal_and_cannot_be_wrong() -> None:
+    assert ModelConfig.from_json(SMALL.to_json()) == SMALL
+    with pytest.raises(ValueError, match="stride"):
+        PartConfig(layer=1, stride=4, low=0, high=2, colours=(0,))
+    with pytest.raises(ValueError, match="layers"):
+        ModelConfig(parts=(PartConfig(layer=2, stride=8, low=0, high=2, colours=(0,)),))
+
+
+def test_a_convolution_that_could_leave_24_bits_is_refused() -> None:
+    spec = ConvSpec("x", 600, 1)
+    conv = StoredConv(
+        spec,
+        np.full((1, 600, 1, 1), 127, np.int8),
+        np.zeros(1, np.int8),
+        np.zeros((9, 1), np.int32),
+    )
+    assert 600 * 127 * 255 >= BOUND
+    with pytest.raises(BoundError, match="x: sums may reach"):
+        conv.check()
+
+
+def test_the_released_weights_are_small_and_within_the_bound() -> None:
+    stored = weights.default()
+    assert stored.path.stat().st_size <= 25_000_000
+    for conv in stored.prior.convs.values():
+        conv.check()
+    assert cost_table(stored.cfg)["decoder"] <= 20
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    data = bytearray(weights.default().path.read_bytes())
+    data[len(data) // 3] ^= 1
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(data)
+    try:
+        stored = weights.load(bad)
+    except weights.WeightsError:
+        return
+    assert stored.prior_id == weights.default().prior_id  # the bit was in the float networks
+
+
+def test_the_integer_path_follows_its_float_twin() -> None:
+    """Means and indices of training's fake quantisation against the exact executor.
+
+    Sums of a training step are rounded by floats, so single values may fall on the other side of
+    a rounding; nearly all must be equal.
+    """
+    torch.manual_seed(5)
+    model = CodecModel(SMALL).eval()
+    x = torch.stack(photos()).float()
+    model.initialise_scales(x)
+    for conv in model.prior.convs.values():
+        if conv.spec.head:
+            torch.nn.init.normal_(conv.weight, 0, 0.05)
+    prior = StoredPrior.from_arrays(SMALL, arrays_of(model, default_tables()))
+    from dctcodec.models.fakequant import FakeQuantOps
+    from dctcodec.models.networks import knot_weights, step_tensor
+    from dctcodec.models.topology import walk
+
+    q = torch.tensor([130])
+    c = torch.round(torch.randn(1, SMALL.context_channels, 3, 3) * 3)
+    found: dict[str, list[torch.Tensor]] = {"float": [], "integer": []}
+
+    def recorder(name: str, sixteenths: bool):  # type: ignore[no-untyped-def]
+        def code(part: int, half: int, mean: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+            m = mean if sixteenths else mean * 16
+            found[name] += [m.detach().clone(), index.detach().clone()]
+            return torch.zeros_like(mean)
+
+        return code
+
+    with torch.no_grad():
+        walk(FakeQuantOps(model.prior, knot_weights(q), step_tensor(SMALL, q)), SMALL, c,
+             recorder("float", False))  # fmt: skip
+    walk(TorchOps(prior, 130), SMALL, c, recorder("integer", True))
+    for a, b in zip(found["float"], found["integer"], strict=True):
+        assert float(((a - b).abs() <= 1).float().mean()) > 0.99
+        assert float((a - b).abs().max()) <= 6
+
+
+def test_training_learns_resumes_exactly_and_exports(tmp_path: Path) -> None:
+    cfg = TrainConfig(steps=6, batch=2, crop=64, bf16=False, report_every=1, drop=0.3, seed=1)
+    cpu = torch.device("cpu")
+    whole = train(SMALL, cfg, photos(), photos(1), tmp_path / "a", cpu)
+    # stop after three steps, go on later
+    state = interrupted(tmp_path / "b", cfg, after=3)
+    assert state.step == 3
+    resumed = train(SMALL, cfg, photos(), photos(1), tmp_path / "b", cpu)
+    for k, v in whole.model.state_dict().items():
+        assert torch.equal(v, resumed.model.state_dict()[k]), k
+    assert whole.history[0]["loss"] > 0 and "validation" in whole.history[-1]
+    out = tmp_path / "small.safetensors"
+    export(whole.average, CodecModel(SMALL), out, name="small")
+    stored = weights.load(out)
+    from dctcodec.models.known_answer import QUALITY_INDEX, known_answer
+
+    assert known_answer(NumpyOps(stored.prior, QUALITY_INDEX), SMALL) == stored.known_answer
+    assert known_answer(TorchOps(stored.prior, QUALITY_INDEX), SMALL) == stored.known_answer
+
+
+class _Stop(Exception):
+    pass
+
+
+def interrupted(out: Path, cfg: TrainConfig, after: int) -> State:
+    """Train until `after` steps are done, saving at every step; then fall over."""
+    from dataclasses import replace
+
+    def report(row: dict[str, object]) -> None:
+        if row["step"] == after + 1:
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        train(SMALL, replace(cfg, save_every=0.0), photos(), photos(1), out, torch.device("cpu"),
+              report=report)  # fmt: skip
+    from dctcodec.models.optim import make_optimisers
+
+    model = CodecModel(SMALL)
+    state = State(model, {}, make_optimisers(model, cfg.optimiser, cfg.rate), np.random.default_rng())
+    state.load(out / "state.pt")
+    return state
