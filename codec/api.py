@@ -16,7 +16,7 @@ from ..models.transforms import GREY
 from ..models.weights import StoredModel, WeightsError
 from .container import DEFAULT_MAX_PIXELS, Container, Header, Mode, read, tile_box, write
 from .engine import BLOCK, PictureSource, StreamSource, TileSymbols, run_tile, split_parts
-from .entropy import TableModels
+from .entropy import TableModels, Tally
 from .errors import BitstreamError, ModelError, UsageError
 from .pictures import Picture, load, pack_alpha, to_pil, unpack_alpha
 
@@ -160,14 +160,22 @@ def encode_picture(
     device: str = "cpu",
     progress: Progress | None = None,
     frugality: float = FRUGALITY,
+    model: StoredModel | None = None,
+    tally: Tally | None = None,
 ) -> Encoded:
-    """As `encode`, from a loaded picture; also gives the estimated bits."""
+    """As `encode`, from a loaded picture; also gives the estimated bits.
+
+    Args:
+        frugality: see `engine.PictureSource`.
+        model: None: the released default.
+        tally: see `entropy.Tally`.
+    """
     from .tiler import padded_tile_box, pixel_window, with_halo
 
     index = quality_index(quality)
     if tile < 32 or tile % 32 or tile > 65536:
         raise UsageError(f"tile side {tile} is not a multiple of 32 in 32…65536")
-    stored = _default_model()
+    stored = model or _default_model()
     most = stored.cfg.layers
     kept = most if layers is None else layers
     if not 0 <= kept <= most:
@@ -205,7 +213,7 @@ def encode_picture(
         analyse = partial(_analyse, run, q, x, c, place)
         source = PictureSource(
             stored, models, _cut(c, place, BLOCK), analyse, weight[0], part_weights, frugality,
-            costs, kept,
+            costs, kept, tally,
         )  # fmt: skip
         run_tile(ops, stored.cfg, box[3] // 32, box[2] // 32, source)
         for layer, (chunk, estimate) in enumerate(

@@ -17,10 +17,10 @@ from ..models.config import ModelConfig
 from ..models.integer import CONTEXT_LIMIT, LATENT_LIMIT, Floats, IntegerOps
 from ..models.scale_grid import scale
 from ..models.schedule import context_order
-from ..models.tables import CENTRE_PHASE, MOST_REACH, PHASES
+from ..models.tables import CENTRE_PHASE, MOST_REACH
 from ..models.topology import predict_context, walk
 from ..models.weights import StoredModel
-from .entropy import StreamDecoder, StreamEncoder, TableModels, table_numbers
+from .entropy import StreamDecoder, StreamEncoder, TableModels, Tally, table_numbers
 from .errors import BitstreamError
 
 BLOCK = 32
@@ -191,6 +191,7 @@ class PictureSource(SymbolSource):
         frugality: float,
         costs: Floats,
         layers: int,
+        tally: Tally | None = None,
     ) -> None:
         self.stored, self.frugality, self.costs = stored, frugality, costs
         self.wanted, self.chosen = context, np.zeros(context.shape, np.float32)
@@ -198,7 +199,7 @@ class PictureSource(SymbolSource):
         self.context_weight = np.broadcast_to(context_weight[:, None, None], context.shape)
         self.weight = weight
         self.latents: list[Floats] = []
-        self.streams = [StreamEncoder(models) for _ in range(layers + 1)]
+        self.streams = [StreamEncoder(models, tally) for _ in range(layers + 1)]
 
     def context(self, mean: Ints, index: Ints, where: npt.NDArray[np.bool_]) -> Ints:
         whole, phase = split_mean(mean)
@@ -266,7 +267,6 @@ def latent_planes(
 
 
 __all__ = [
-    "PHASES",
     "PictureSource",
     "StreamSource",
     "SymbolSource",

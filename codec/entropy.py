@@ -6,18 +6,21 @@ by table (ascending), raster order within a table; escapes follow the step, in r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import constriction
 import numpy as np
 import numpy.typing as npt
 
-from ..models.tables import CENTRE_PHASE, PHASES, TABLE_SUM, Tables, escape_bits
+from ..models.tables import LATENT_PHASE, PHASES, TABLE_SUM, Tables, escape_bits
 from .errors import BitstreamError
 
 Ints = npt.NDArray[np.int32]
 
 _Categorical = constriction.stream.model.Categorical
+Tally = Callable[[Ints, Ints], None]
+"""Told the symbols and table numbers of every step, for statistics."""
+
 _PRECISION = 24  # bits of constriction's probabilities
 
 
@@ -44,7 +47,7 @@ class TableModels:
         self.bit = ans_model(np.full(2, TABLE_SUM // 2))
 
     def model(self, table: int) -> _Categorical:
-        """Model of table number scale index · 16 + phase."""
+        """Model of table number scale index · PHASES + phase."""
         m = self._models.get(table)
         if m is None:
             m = self._models[table] = ans_model(self.tables.table(*divmod(table, PHASES)))
@@ -68,20 +71,22 @@ def groups(tables: Ints) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
         yield int(ordered[a]), order[a:b]
 
 
-def table_numbers(scale_index: Ints, phase: Ints | int = CENTRE_PHASE) -> Ints:
+def table_numbers(scale_index: Ints, phase: Ints | int = LATENT_PHASE) -> Ints:
     return np.asarray(scale_index * PHASES + phase, np.int32)
 
 
 class StreamEncoder:
     """Collects symbols in the order in which they will be decoded; writes them last to first."""
 
-    def __init__(self, models: TableModels) -> None:
-        self.models = models
+    def __init__(self, models: TableModels, tally: Tally | None = None) -> None:
+        self.models, self.tally = models, tally
         self.ops: list[tuple[_Categorical, Ints]] = []
         self.estimate = 0.0  # ideal bits under the tables
 
     def put(self, symbols: Ints, tables: Ints) -> None:
         """One step. symbols: (n,), distances from the rounded mean; tables: (n,) table numbers."""
+        if self.tally:
+            self.tally(symbols, tables)
         reach = self.models.reach[tables // PHASES]
         outside = np.abs(symbols) > reach
         coded = np.where(outside, 2 * reach + 1, symbols + reach)

@@ -1,8 +1,9 @@
 """Integer probability tables: made once when a model is stored, never when a file is read.
 
-A table belongs to a scale index 0…63 and a phase 0…15: the distribution of integers around a mean
-that lies (phase − 8)/16 above an integer. Symbols −reach…reach, then an escape; frequencies are
-positive and sum to 2^16. NumPy only.
+A table belongs to a scale index 0…63 and a phase. Phases 0…15 are for context symbols: integers
+around a mean that lies (phase − 8)/16 above an integer. Phase 16 is for latents, which are coded
+about their mean. Symbols −reach…reach, then an escape; frequencies are positive and sum to 2^16.
+NumPy only.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 TABLE_SUM = 2**16
-PHASES = 16
+PHASES = 17
 CENTRE_PHASE = 8
-"""The phase of a mean that is an integer; latents, coded about their mean, always use it."""
+"""The phase of a context mean that is an integer."""
+
+LATENT_PHASE = 16
 
 MOST_REACH = 1000
 
@@ -49,7 +52,7 @@ class Tables:
         return self.frequencies[start : start + int(size[scale_index])].astype(np.int64)
 
     def costs(self) -> npt.NDArray[np.float32]:
-        """Bits of magnitudes 0…MOST_REACH+1 at the centre phase, (64, MOST_REACH + 2).
+        """Bits of latents of magnitude 0…MOST_REACH+1, (64, MOST_REACH + 2).
 
         Beyond the reach: the escape's bits and the length of its code.
         """
@@ -57,7 +60,7 @@ class Tables:
         for i, reach in enumerate(self.reach):
             if i < self.skip_below:
                 continue  # never coded
-            bits = 16 - np.log2(self.table(i, CENTRE_PHASE))
+            bits = 16 - np.log2(self.table(i, LATENT_PHASE))
             out[i, : reach + 1] = bits[reach : 2 * reach + 1]
             rest = np.arange(MOST_REACH + 1 - reach)
             out[i, reach + 1 :] = bits[-1] + escape_bits(2 * rest)
@@ -90,7 +93,36 @@ def logistic_tables(scales: npt.NDArray[np.float64], skip_below: int) -> Tables:
     for s, r in zip(scales, reach, strict=True):
         edges = np.arange(-r, r + 2) - 0.5
         for phase in range(PHASES):
-            cdf = _sigmoid((edges - (phase - CENTRE_PHASE) / PHASES) / s)
+            offset = 0.0 if phase == LATENT_PHASE else (phase - CENTRE_PHASE) / 16
+            cdf = _sigmoid((edges - offset) / s)
             inside = np.diff(cdf)
             parts.append(integer_frequencies(np.append(inside, max(0.0, 1 - inside.sum()))))
     return Tables(reach, np.concatenate(parts).astype(np.uint16), skip_below)
+
+
+Counts = dict[int, npt.NDArray[np.int64]]
+"""Occurrences of −reach…reach and of the escape, by table number (scale index · PHASES + phase)."""
+
+
+def mirrored(phase: int) -> int:
+    """The phase whose table is this one's mirror image; phase 0 (−8/16) has none in the grid."""
+    return phase if phase in (0, LATENT_PHASE) else 2 * CENTRE_PHASE - phase
+
+
+def fitted_tables(start: Tables, counts: Counts, weight: float = 300.0) -> Tables:
+    """Tables of what an encoder really sent, with `start` counted `weight` times as a prior.
+
+    Symbols and their mirror images are counted together: pictures have no preferred sign.
+    """
+    parts = []
+    for i in range(len(start.reach)):
+        for phase in range(PHASES):
+            p = start.table(i, phase) / TABLE_SUM * weight
+            for number, flip in ((phase, False), (mirrored(phase), True)):
+                if phase == 0 and flip:
+                    continue
+                seen = counts.get(i * PHASES + number)
+                if seen is not None:
+                    p = p + (np.append(seen[-2::-1], seen[-1]) if flip else seen)
+            parts.append(integer_frequencies(p))
+    return Tables(start.reach, np.concatenate(parts).astype(np.uint16), start.skip_below)

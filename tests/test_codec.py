@@ -264,6 +264,6 @@ def test_decoding_in_threads_gives_the_same(photo_file: bytes) -> None:
 
 
 def test_twelve_megapixels_fit(photo: Pixels) -> None:
-    big = np.tile(photo, (16, 15, 1))[:3000, :4000]
+    big = np.tile(photo, (16, 16, 1))[:3000, :4000]
     data = dctcodec.encode(big, quality=5, layers=1)
     assert dctcodec.decode(data, layers=0).size == (4000, 3000)

@@ -1,0 +1,222 @@
+"""`dctcodec train` and `dctcodec export`: from photos to a weights file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from .console import output_for, remark, result
+from .errors import DctcodecError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+Paths = list[Path]
+
+
+def train(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder of the run; a run that is there goes on.")
+    ],
+    photos: Annotated[
+        Paths,
+        typer.Option(exists=True, help="Folder, tar or image; give it again for more."),
+    ],
+    validation: Annotated[
+        Paths | None, typer.Option(exists=True, help="As --photos: measured, never trained on.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="Budget of wall-clock time.")] = 0.0,
+    steps: Annotated[int, typer.Option(min=0, help="Budget of steps, instead.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Crops per step and process.")] = 8,
+    crop: Annotated[int, typer.Option(min=32, help="Side of a crop, a multiple of 32.")] = 192,
+    rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
+    optimiser: Annotated[Literal["muon", "adamw"], typer.Option(help="Of the matrices.")] = "muon",
+    device: Annotated[str, typer.Option(help="auto: a GPU if there is one.")] = "auto",
+    bf16: Annotated[bool, typer.Option("--bf16/--no-bf16", help="Compute in bfloat16.")] = True,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile with torch.compile.")] = False,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+    start: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A state.pt to begin with.")
+    ] = None,
+) -> None:
+    """Train a model on photos. For several GPUs: torchrun -m dctcodec train …"""
+    if (minutes > 0) == (steps > 0):
+        raise UsageError("give a budget: either --minutes or --steps")
+    if crop % 32:
+        raise UsageError(f"--crop {crop} is not a multiple of 32")
+
+    from ..models.config import ModelConfig
+    from ..models.train import TrainConfig
+    from ..models.train import train as run
+
+    cfg = TrainConfig(
+        minutes=minutes,
+        steps=steps,
+        batch=batch,
+        crop=crop,
+        rate=rate,
+        optimiser=optimiser,
+        bf16=bf16,
+        compile=compile,
+        seed=seed,
+    )
+    training, held_out = _photos(photos, crop), _photos(validation or [], 0)
+    state = out / "state.pt"
+    with _processes(device) as (place, first):
+        if first:
+            begun = "goes on from" if state.exists() else "will be saved as"
+            remark(f"{len(training)} photos, {len(held_out)} for validation, on {place}")
+            remark(f"the run {begun} {state}")
+        try:
+            with _live(cfg.minutes * 60, cfg.steps, quiet=not first) as report:
+                final = run(ModelConfig(), cfg, training, held_out, out, place, start, report)
+        except KeyboardInterrupt:
+            if first and state.exists():
+                remark(f"the same command goes on from {state}")
+            raise
+        if first:
+            result(f"{state}: {final.step} steps, {final.megapixels:.0f} megapixels seen")
+
+
+def export(
+    state: Annotated[
+        Path, typer.Argument(metavar="STATE", exists=True, dir_okay=False, help="A run's state.pt.")
+    ],
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="Default: STATE.safetensors.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the model is called.")] = "base",
+    card: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=TEXT", help="Metadata; give it again for more.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
+) -> None:
+    """Make a weights file of a run's averaged weights."""
+    pairs = [entry.partition("=") for entry in card or []]
+    for key, equals, _ in pairs:
+        if not (key and equals):
+            raise UsageError(f"--card {key!r} is not KEY=TEXT")
+    target = Path(output_for(str(state), out, ".safetensors", force=force))
+    if str(target) == "-":
+        raise UsageError("a weights file cannot go to stdout; name a file with -o")
+
+    from pickle import UnpicklingError
+
+    import torch
+
+    from ..models import weights
+    from ..models.config import ModelConfig
+    from ..models.export import export as store
+    from ..models.model import CodecModel
+
+    try:
+        blob = torch.load(state, map_location="cpu", weights_only=True)
+        cfg = ModelConfig.from_json(blob["config"])
+        model, average = CodecModel(cfg), blob["average"]
+        model.load_state_dict(average)
+    except (UnpicklingError, EOFError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DctcodecError(f"{state}: no state of a training run ({error})") from error
+    try:
+        store(average, model, target, name, {key: text for key, _, text in pairs})
+    except weights.WeightsError as error:
+        raise DctcodecError(f"{state}: {error}") from error
+    stored = weights.load(target)
+    result(
+        f"{target}: {target.stat().st_size} bytes, prior {stored.prior_id.hex()}, "
+        f"synthesis {stored.synthesis_id.hex()}"
+    )
+
+
+def _photos(paths: Paths, crop: int) -> list[torch.Tensor]:
+    """The photos of all paths; refused if none is given a crop."""
+    from tarfile import TarError
+
+    from ..data.photos import load_photos
+
+    try:
+        photos = load_photos(paths)
+    except TarError as error:
+        names = ", ".join(map(str, paths))
+        raise UsageError(f"{names}: neither a folder, an image nor a tar ({error})") from error
+    if crop and not any(min(p.shape[1:]) >= crop for p in photos):
+        raise UsageError(f"none of {len(photos)} photos has {crop}x{crop} pixels, one --crop")
+    return photos
+
+
+@contextmanager
+def _processes(device: str) -> Iterator[tuple[torch.device, bool]]:
+    """Where this process trains, and whether it is the first; joins the others under torchrun."""
+    import torch
+    from torch import distributed
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {device!r}: no GPU is to be had here; use --device cpu")
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield place, True
+        return
+    if place.type == "cuda":
+        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(place)
+    distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield place, distributed.get_rank() == 0
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _live(
+    seconds: float, steps: int, *, quiet: bool
+) -> Iterator[Callable[[dict[str, Any]], None] | None]:
+    """What the trainer reports to: a bar on a terminal, else a line on stderr per report.
+
+    Args:
+        seconds, steps: the budget; the other one is 0.
+    """
+    if quiet:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        yield lambda row: remark(_line(row))
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TextColumn("{task.percentage:.1f} %"), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task("first steps", total=seconds or steps)
+
+        def report(row: dict[str, Any]) -> None:
+            if "validation" in row:
+                bar.console.print(_line(row), highlight=False)
+            else:
+                bar.update(task, completed=row["seconds" if seconds else "step"])
+                bar.update(task, description=_line(row))
+
+        yield report
+
+
+def _line(row: dict[str, Any]) -> str:
+    """One line of the log for a person."""
+    if "validation" in row:
+        curve = (
+            f"q{r['quality']:g} {r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in row["validation"]
+        )
+        return f"step {row['step']}: validation {', '.join(curve)}"
+    return (
+        f"step {row['step']}: loss {row['loss']:.3f}, {row['bpp']:.3f} bpp, {row['psnr']:.2f} dB, "
+        f"rate {row['rate']:.2g}, {row['seconds']:.0f} s"
+    )
