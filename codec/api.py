@@ -317,7 +317,9 @@ def decode_picture(
     if not 0 <= temperature <= 2:
         raise UsageError(f"temperature {temperature:g} is not in 0…2")
     x, y, w, h = region or (0, 0, header.width, header.height)
-    if not (x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= header.width and y + h <= header.height):
+    if not (
+        x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= header.width and y + h <= header.height
+    ):
         raise UsageError(
             f"region {x},{y},{w},{h} is not within the picture of {header.width}x{header.height}"
         )
@@ -395,9 +397,7 @@ def lost(container: Container, use: int) -> list[str]:
     return lines + [f"{c.kind} is lost" for c in container.losses if c.kind != "latent"]
 
 
-def _alpha(
-    container: Container, box: tuple[int, int, int, int]
-) -> npt.NDArray[np.uint8] | None:
+def _alpha(container: Container, box: tuple[int, int, int, int]) -> npt.NDArray[np.uint8] | None:
     header = container.header
     packed = container.extra("alpha")
     if packed is None:

@@ -101,7 +101,12 @@ def _run_context(
 
 
 def decode_context(
-    ops: IntegerOps[T], stored: StoredModel, models: TableModels, data: bytes, rows: int, columns: int
+    ops: IntegerOps[T],
+    stored: StoredModel,
+    models: TableModels,
+    data: bytes,
+    rows: int,
+    columns: int,
 ) -> Floats:
     """Context symbols of a tile from its context chunk alone, (channels, rows, columns)."""
     return _run_context(ops, stored.cfg, rows, columns, StreamSource(stored, models, [data]))
@@ -204,7 +209,8 @@ class PictureSource(SymbolSource):
     def context(self, mean: Ints, index: Ints, where: npt.NDArray[np.bool_]) -> Ints:
         whole, phase = split_mean(mean)
         coded = index >= self.stored.tables.skip_below
-        k = self._choose(self.wanted[where] - whole, index, self.context_weight[where])
+        wanted = (self.wanted[where] - whole).astype(np.float32)
+        k = self._choose(wanted, index, self.context_weight[where])
         out = whole + np.where(coded, k, 0).astype(np.int32)
         out = np.clip(out, -CONTEXT_LIMIT, CONTEXT_LIMIT)
         self.streams[0].put((out - whole)[coded], table_numbers(index[coded], phase[coded]))
@@ -217,12 +223,12 @@ class PictureSource(SymbolSource):
             return np.zeros(mean.shape, np.int32)
         if not self.latents:
             self.latents = [y.reshape(len(y), -1) for y in self.analyse(self.chosen)]
-        v = self.latents[part][:, where] - mean.astype(np.float32) / 16
+        v = self.latents[part][:, where] - mean.astype(np.float32) / np.float32(16)
         coded = index >= self.stored.tables.skip_below
-        k = self._choose(v, index, self.weight[part][:, None])
+        chosen = self._choose(v, index, self.weight[part][:, None])
         # keep the value within ±LATENT_LIMIT sixteenths
-        k = np.clip(k, (-LATENT_LIMIT - mean) // 16 + 1, (LATENT_LIMIT - mean) // 16)
-        k = np.where(coded, k, 0).astype(np.int32)
+        chosen = np.clip(chosen, (-LATENT_LIMIT - mean) // 16 + 1, (LATENT_LIMIT - mean) // 16)
+        k = np.where(coded, chosen, 0).astype(np.int32)
         self.streams[layer].put(k[coded], table_numbers(index[coded]))
         return k
 

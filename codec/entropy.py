@@ -7,6 +7,7 @@ by table (ascending), raster order within a table; escapes follow the step, in r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import constriction
 import numpy as np
@@ -17,14 +18,14 @@ from .errors import BitstreamError
 
 Ints = npt.NDArray[np.int32]
 
-_Categorical = constriction.stream.model.Categorical
+AnsModel = Any  # constriction ships no types
 Tally = Callable[[Ints, Ints], None]
 """Told the symbols and table numbers of every step, for statistics."""
 
 _PRECISION = 24  # bits of constriction's probabilities
 
 
-def ans_model(frequencies: npt.NDArray[np.int64]) -> _Categorical:
+def ans_model(frequencies: npt.NDArray[np.int64]) -> AnsModel:
     """A constriction model with exactly these frequencies (sum 2^16, scaled to 2^24).
 
     `perfect=False` gives symbol i the range that starts at floor(Σ_{j<i} p_j · s) + i, where s
@@ -32,7 +33,7 @@ def ans_model(frequencies: npt.NDArray[np.int64]) -> _Categorical:
     plain sum; all numbers are integers below 2^24, so float32 holds them exactly.
     """
     p = frequencies * (2**_PRECISION // TABLE_SUM) - 1
-    return _Categorical(p.astype(np.float32), perfect=False, lazy=False)
+    return constriction.stream.model.Categorical(p.astype(np.float32), perfect=False, lazy=False)
 
 
 class TableModels:
@@ -41,12 +42,12 @@ class TableModels:
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
         self.reach = tables.reach.astype(np.int32)
-        self._models: dict[int, _Categorical] = {}
+        self._models: dict[int, AnsModel] = {}
         self._bits: dict[int, npt.NDArray[np.float64]] = {}
         self.length = ans_model(np.full(16, TABLE_SUM // 16))
         self.bit = ans_model(np.full(2, TABLE_SUM // 2))
 
-    def model(self, table: int) -> _Categorical:
+    def model(self, table: int) -> AnsModel:
         """Model of table number scale index · PHASES + phase."""
         m = self._models.get(table)
         if m is None:
@@ -80,7 +81,7 @@ class StreamEncoder:
 
     def __init__(self, models: TableModels, tally: Tally | None = None) -> None:
         self.models, self.tally = models, tally
-        self.ops: list[tuple[_Categorical, Ints]] = []
+        self.ops: list[tuple[AnsModel, Ints]] = []
         self.estimate = 0.0  # ideal bits under the tables
 
     def put(self, symbols: Ints, tables: Ints) -> None:

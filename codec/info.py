@@ -43,7 +43,9 @@ def info(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> dict[str, Any]
         {
             "tile": i,
             "box": list(tile_box(header, i)),
-            "bytes": [latent[layer * header.tiles + i].length for layer in range(header.layers + 1)],
+            "bytes": [
+                latent[layer * header.tiles + i].length for layer in range(header.layers + 1)
+            ],
             "intact_layers": container.intact_layers(i),
         }
         for i in range(header.tiles)
@@ -96,7 +98,9 @@ def model_info(stored: StoredModel | None = None) -> dict[str, Any]:
         "weights_bytes": model.path.stat().st_size,
         "parameters": {
             "prior": prior,
-            "synthesis": int(sum(np.size(v) for k, v in floats.items() if k.startswith("synthesis"))),
+            "synthesis": int(
+                sum(np.size(v) for k, v in floats.items() if k.startswith("synthesis"))
+            ),
             "analysis": int(sum(np.size(v) for k, v in floats.items() if k.startswith("analysis"))),
         },
         "layers": model.cfg.layers,

@@ -432,10 +432,10 @@ def _described(tags: Image.Exif) -> bytes:
     """EXIF made from a TIFF's tags about the picture, not those on how its samples are stored."""
     kept = Image.Exif()
     kept.update((tag, tags[tag]) for tag in _DESCRIPTIVE if tag in tags)
-    directories = 0
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         with suppress(Exception):  # one that cannot be read is left out
-            entries = tags.get_ifd(directory)
-            kept.get_ifd(directory).update(entries)
-            directories += bool(entries)
-    return kept.tobytes() if kept or directories else b""
+            if entries := tags.get_ifd(directory):
+                kept[directory] = dict(entries)
+    with suppress(Exception):  # nor is all that Pillow reads something that it can write
+        return kept.tobytes() if kept else b""
+    return b""

@@ -62,7 +62,7 @@ class DctcImageFile(ImageFile.ImageFile):
         if exif := container.extra("exif"):
             self.info["exif"] = EXIF_PREFIX + exif
 
-    def load(self) -> Image.core.PixelAccess | None:
+    def load(self) -> Any:  # Pillow's PixelAccess, which it does not make public
         """Decode, once; later calls are free."""
         if self._file is not None:
             from .api import decode
@@ -124,7 +124,7 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """`Image.save`, with `quality`, `layers`, `tile`, `device` and `strip` as `api.encode` has them.
+    """`Image.save`; `quality`, `layers`, `tile`, `device` and `strip` are those of `api.encode`.
 
     EXIF and ICC profile are those of the image unless `exif` or `icc_profile` are given; None
     leaves them out.

@@ -49,7 +49,9 @@ def thumbnail(
     for i in range(header.tiles):
         x, y, w, h = tile_box(header, i)
         payload = container.payload(0, i)  # an error if it is damaged
-        c = decode_context(ops, stored, table_models(stored)[0], payload, -(-h // BLOCK), -(-w // BLOCK))
+        c = decode_context(
+            ops, stored, table_models(stored)[0], payload, -(-h // BLOCK), -(-w // BLOCK)
+        )
         tile = _shrunk(c * step, kept, side)
         top, left = y // BLOCK * side, x // BLOCK * side
         out[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile

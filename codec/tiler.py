@@ -98,7 +98,9 @@ class Synthesiser:
     def _synthesise(self, window: Box, needed: list[int]) -> Bytes:
         cfg = self.runtime.cfg
 
-        def plane(get: Callable[[TileSymbols], npt.NDArray[np.generic]], stride: int) -> torch.Tensor:
+        def plane(
+            get: Callable[[TileSymbols], npt.NDArray[np.generic]], stride: int
+        ) -> torch.Tensor:
             x0, y0, w, h = window
             out: npt.NDArray[np.float32] | None = None
             for i in needed:

@@ -1,6 +1,6 @@
 """Our codec over a folder of pictures, by real files: one CSV row per picture and quality.
 
-    python -m dctcodec.eval.evaluate FOLDER -o rows.csv [--qualities 10,30,50,75,95] [--layers]
+python -m dctcodec.eval.evaluate FOLDER -o rows.csv [--qualities 10,30,50,75,95] [--layers]
 """
 
 from __future__ import annotations
@@ -106,7 +106,10 @@ def main() -> None:
                 mine.append(evaluate_file(path, quality))
         rows += mine
         if not args.layers:
-            print(f"{quality:6.2f} {mean(mine, 'bpp'):8.4f} bpp {mean(mine, 'psnr_rgb'):7.3f} dB", flush=True)
+            print(
+                f"{quality:6.2f} {mean(mine, 'bpp'):8.4f} bpp {mean(mine, 'psnr_rgb'):7.3f} dB",
+                flush=True,
+            )
     write_csv(rows, args.output)
 
 

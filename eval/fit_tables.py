@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
 
 from ..codec.api import encode_picture
 from ..codec.pictures import load
@@ -48,8 +47,7 @@ def count(stored: weights.StoredModel, photos: Iterable[npt.NDArray[np.uint8]]) 
 def replace_tables(path: Path, tables: Tables, out: Path) -> None:
     """The same model with other tables: a new prior, with a new id."""
     stored = weights.load(path)
-    with safe_open(path, framework="numpy") as f:
-        arrays = {k: f.get_tensor(k) for k in f.keys()}
+    arrays = weights.read_tensors(path, lambda _: True)
     arrays["tables.reach"], arrays["tables.frequencies"] = tables.reach, tables.frequencies
     own = {"format", "name", "config", "prior_id", "synthesis_id", "known_answer"}
     card = {k: v for k, v in stored.metadata.items() if k not in own}
@@ -68,7 +66,9 @@ def main() -> None:
     chosen = photos[:: max(1, len(photos) // args.count)]
     counts = count(stored, chosen)
     replace_tables(args.weights, fitted_tables(stored.tables, counts), args.output)
-    print(json.dumps({"photos": len(chosen), "symbols": int(sum(c.sum() for c in counts.values()))}))
+    print(
+        json.dumps({"photos": len(chosen), "symbols": int(sum(c.sum() for c in counts.values()))})
+    )
 
 
 if __name__ == "__main__":

@@ -142,7 +142,10 @@ def main() -> None:
             image.save(source, compress_level=1)
             del image
             # encode first: RUSAGE_CHILDREN keeps the maximum over all children
-            for words in (["encode", source, "-o", file], ["decode", file, "-o", f"{folder}/y.png"]):
+            for words in (
+                ["encode", source, "-o", file],
+                ["decode", file, "-o", f"{folder}/y.png"],
+            ):
                 seconds, gigabytes = peak_memory(*words)
                 print(f"{words[0]}: {seconds:.1f} s, peak so far {gigabytes:.2f} GB")
         return

@@ -113,7 +113,5 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
-        parts = tuple(
-            PartConfig(**{**p, "colours": tuple(p["colours"])}) for p in values["parts"]
-        )
+        parts = tuple(PartConfig(**{**p, "colours": tuple(p["colours"])}) for p in values["parts"])
         return cls(**{**values, "parts": parts})

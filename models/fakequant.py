@@ -81,10 +81,11 @@ class _Requantise(torch.autograd.Function):
         ctx.low, ctx.high = low, high
         ctx.skipped = skip is not None
         ctx.bias_type = bias.dtype
-        return y.clamp(low, high)
+        out: Tensor = y.clamp(low, high)
+        return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (y,) = ctx.saved_tensors
         g = torch.ops.aten.hardtanh_backward(grad, y, ctx.low, ctx.high)
         return g, g.sum((2, 3)).to(ctx.bias_type), g if ctx.skipped else None, None, None
@@ -99,7 +100,7 @@ class _RoundWeight(torch.autograd.Function):
         return torch.ldexp(integers, -shift[:, None, None, None])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return grad, None, None
 
 
@@ -130,7 +131,9 @@ class FakeConv(nn.Module):
 
     def forward(self, x: Tensor, exact: bool) -> Tensor:
         spec = self.spec
-        w = _RoundWeight.apply(self.weight, self.bias, spec) if exact else self.weight
+        w = self.weight
+        if exact:
+            w = _RoundWeight.apply(w, self.bias, spec)  # type: ignore[no-untyped-call]
         groups = spec.inputs if spec.depthwise else 1
         return F.conv2d(x, w, padding=spec.kernel // 2, groups=groups)
 
@@ -167,20 +170,19 @@ class FakeQuantOps:
         unit[:: k * k] = CONTEXT_PLANE_UNIT[0]
         self.plane_unit = unit / step[:, None]  # symbols per unit of the coarse plane
 
-    def conv(
-        self, name: str, x: Tensor, act: Activation, skip: Tensor | None = None
-    ) -> Tensor:
+    def conv(self, name: str, x: Tensor, act: Activation, skip: Tensor | None = None) -> Tensor:
         c = self.prior.named(name)
         y, bias = c(x, self.exact), self._batch(self.hat, x) @ c.bias
         if act == "head":
-            return y.float() / UNITS + bias[:, :, None, None]
+            head: Tensor = y.float() / UNITS + bias[:, :, None, None]
+            return head
         bias = bias * UNITS
         low, high = (0.0, 255.0) if act == "relu" else (-127.0, 127.0)
         if not self.exact:
             y = y + bias[:, :, None, None].to(y.dtype)
-            return (y if skip is None else y + skip).clamp(low, high)
-        out = _Requantise.apply(y, bias, skip, low, high)
-        assert isinstance(out, Tensor)
+            clamped: Tensor = (y if skip is None else y + skip).clamp(low, high)
+            return clamped
+        out: Tensor = _Requantise.apply(y, bias, skip, low, high)  # type: ignore[no-untyped-call]
         return out
 
     def means_and_scales(self, name: str, head: Tensor) -> tuple[Tensor, Tensor]:

@@ -75,7 +75,7 @@ def interpolate(table: npt.NDArray[np.int32], quality_index: int) -> Ints:
     """Row of an integer table (KNOTS, n) at a quality, rounded: floor((a(50−f) + bf + 25) / 50)."""
     k, f = divmod(quality_index, KNOT_SPACING)
     a, b = table[k].astype(np.int64), table[min(k + 1, KNOTS - 1)].astype(np.int64)
-    return (a * (KNOT_SPACING - f) + b * f + KNOT_SPACING // 2) // KNOT_SPACING
+    return np.asarray((a * (KNOT_SPACING - f) + b * f + KNOT_SPACING // 2) // KNOT_SPACING)
 
 
 def context_gains(cfg: ModelConfig) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
@@ -109,8 +109,10 @@ class StoredPrior:
             conv.check()
 
     @classmethod
-    def from_arrays(cls, cfg: ModelConfig, arrays: Mapping[str, npt.NDArray[np.generic]]) -> StoredPrior:
-        """From the tensors `NAME.weight`, `NAME.shift`, `NAME.bias`, `NAME.gain` of a weights file."""
+    def from_arrays(
+        cls, cfg: ModelConfig, arrays: Mapping[str, npt.NDArray[np.generic]]
+    ) -> StoredPrior:
+        """From the tensors NAME.weight, .shift, .bias and .gain of a weights file."""
         convs = {}
         for s in prior_specs(cfg):
             shape = (s.outputs, 1 if s.depthwise else s.inputs, s.kernel, s.kernel)
@@ -134,7 +136,7 @@ class StoredPrior:
     def is_dc(self) -> npt.NDArray[np.bool_]:
         """Which context channels are the mean of a block."""
         n = self.cfg.context_kept**2
-        return np.arange(3 * n) % n == 0
+        return np.asarray(np.arange(3 * n) % n == 0)
 
     def plane_gains(self, quality_index: int) -> Ints:
         """Plane units per context symbol, in 1/256; (channels,)."""
@@ -256,9 +258,7 @@ class IntegerOps(ABC, Generic[T]):
         mean, scale = self.halves(head)
         gain = self._convs[name].gain
         assert gain is not None
-        mean = self.scaled_floor(
-            self.times(mean, self.column(gain)), GAIN_UNIT // 2, 1 / GAIN_UNIT
-        )
+        mean = self.scaled_floor(self.times(mean, self.column(gain)), GAIN_UNIT // 2, 1 / GAIN_UNIT)
         return self.clamp(mean, -LATENT_LIMIT, LATENT_LIMIT), self.clamp(scale, 0, 63)
 
     @abstractmethod
@@ -266,9 +266,7 @@ class IntegerOps(ABC, Generic[T]):
         """(c, 1) as (c, 1, 1)."""
 
     def context_planes(self, c: T) -> list[T]:
-        coarse = self.scaled_floor(
-            self.times(c, self._plane_gain), GAIN_UNIT // 2, 1 / GAIN_UNIT
-        )
+        coarse = self.scaled_floor(self.times(c, self._plane_gain), GAIN_UNIT // 2, 1 / GAIN_UNIT)
         fine = self.scaled_floor(c, 0, 32)
         return [self.clamp(coarse, -127, 127), self.clamp(fine, -127, 127)]
 

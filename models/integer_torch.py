@@ -55,10 +55,10 @@ class TorchOps(IntegerOps[Tensor]):
                 acc.addcmul_(view, weight[k])
             else:
                 acc += weight[k] @ view
-        return acc.unflatten(2, (h, w + 2))[:, :, :, :w].flatten(2)
+        return acc.view(b, -1, h, w + 2)[:, :, :, :w].flatten(2)
 
     def like(self, flat: Tensor, x: Tensor) -> Tensor:
-        return flat.unflatten(2, tuple(x.shape[2:]))
+        return flat.view(flat.shape[0], flat.shape[1], *x.shape[2:])
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:
         return x.add_(y)

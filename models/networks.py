@@ -60,7 +60,6 @@ class Block(nn.Module):
         self.back = nn.Conv2d(2 * width, width, 1)
         with torch.no_grad():
             self.back.weight.mul_(0.3)
-            self.back.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.back(F.gelu(self.wide(self.depth(x)), approximate="tanh"))
@@ -76,7 +75,6 @@ class DenseBlock(nn.Module):
         self.second = nn.Conv2d(width, width, 3, padding=1)
         with torch.no_grad():
             self.second.weight.mul_(0.3)
-            self.second.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.second(F.leaky_relu(self.first(x), 0.1))
@@ -191,11 +189,7 @@ class Synthesis(nn.Module):
         Returns:
             (batch, 3, h, w), grey levels around 0, float32, not clipped.
         """
-        linear = (
-            context
-            + patch_inverse(y16, self.basis16)
-            + patch_inverse(y8, self.basis8)
-        )
+        linear = context + patch_inverse(y16, self.basis16) + patch_inverse(y8, self.basis8)
         f8 = self.linear8(y8 / PIXEL_UNIT) + self.state8(state)
         f8 = f8 + shuffle(self.linear16(y16 / PIXEL_UNIT), 2)
         f8 = self.blocks8(self.quality8(f8, hat))

@@ -21,7 +21,8 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         s = x @ x.T
         x = a * x + (b * s + c * s @ s) @ x
-    return x.T if tall else x
+    out: Tensor = x.T if tall else x
+    return out
 
 
 class Muon(torch.optim.Optimizer):
@@ -52,7 +53,8 @@ def make_optimisers(model: nn.Module, name: str, lr: float) -> list[torch.optim.
 
     Transform bases, depthwise kernels, heads, gains and biases always take Adam.
     """
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for key, p in model.named_parameters():
         wide = p.ndim == 4 and min(p.shape[0], p.shape[1]) > 1 and "basis" not in key
         outer = ".out" in key or "head" in key

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .integer_torch import TorchOps
 from .known_answer import QUALITY_INDEX, known_answer
-from .networks import Analysis, Synthesis, knot_weights
+from .networks import Analysis, Synthesis, knot_weights, patch_inverse, patch_transform
 from .transforms import GREY, context_basis
-from .networks import patch_inverse, patch_transform
 from .weights import StoredModel, WeightsError, float_arrays
 
 
@@ -54,8 +53,8 @@ class Runtime:
         except RuntimeError as e:
             raise WeightsError(f"{stored.path.name}: networks do not fit ({e})") from e
         layout: Any = torch.channels_last
-        self.analysis.to(device).to(memory_format=layout)
-        self.synthesis.to(device).to(memory_format=layout)
+        for network in (self.analysis, self.synthesis):
+            network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.log_gain = torch.from_numpy(arrays["log_gain"])
         self.log_inverse = torch.from_numpy(arrays["log_inverse"])
         basis = context_basis(self.cfg.context_block, self.cfg.context_kept)
@@ -77,8 +76,11 @@ class Runtime:
             return [t.to(self.device) for t in g.split(sizes, 1)]
 
         return Quality(
-            index, hat.to(self.device), self.cfg.step(index),
-            *parts(self.log_gain), *parts(self.log_inverse),
+            index,
+            hat.to(self.device),
+            self.cfg.step(index),
+            *parts(self.log_gain),
+            *parts(self.log_inverse),
         )
 
     @torch.inference_mode()
@@ -98,10 +100,8 @@ class Runtime:
         return y16 * q.gain16 / q.step, y8 * q.gain8 / q.step
 
     @torch.inference_mode()
-    def reconstruct(
-        self, c: Tensor, z16: Tensor, z8: Tensor, state: Tensor, q: Quality
-    ) -> Tensor:
-        """Grey levels, uint8 (3, h, w), from symbols (1, channels, …) and the prior's state / 32."""
+    def reconstruct(self, c: Tensor, z16: Tensor, z8: Tensor, state: Tensor, q: Quality) -> Tensor:
+        """Grey levels, uint8 (3, h, w), from symbols (1, channels, …) and the state / 32."""
         picture = patch_inverse(c * q.context_inverse * q.step, self.basis)
         layout: Any = torch.channels_last
         y16 = (z16 * q.inverse16 * q.step).contiguous(memory_format=layout)

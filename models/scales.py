@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from .scale_grid import LOG_RATIO, SMALLEST_SCALE
 
+
 def index_of_deviation(deviation: Tensor) -> Tensor:
     """Real-valued index of the logistic distribution with this standard deviation (symbols)."""
     s = deviation.clamp_min(1e-6) * (math.sqrt(3) / math.pi)

@@ -69,7 +69,7 @@ class Tables:
 
 def escape_bits(value: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Length of an escaped value ≥ 0: four bits, then as many as value + 1 has after its first."""
-    return 4 + np.floor(np.log2(value + 1.0))
+    return np.asarray(4 + np.floor(np.log2(value + 1.0)))
 
 
 def integer_frequencies(p: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -79,11 +79,11 @@ def integer_frequencies(p: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     f = np.floor(exact).astype(np.int64)
     order = np.argsort(-(exact - f), kind="stable")
     f[order[: free - int(f.sum())]] += 1
-    return f + 1
+    return np.asarray(f + 1)
 
 
 def _sigmoid(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return 0.5 * (1 + np.tanh(0.5 * x))
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)))
 
 
 def logistic_tables(scales: npt.NDArray[np.float64], skip_below: int) -> Tables:

@@ -57,14 +57,15 @@ def context_specs(cfg: ModelConfig) -> list[ConvSpec]:
 
 def part_specs(index: int, part: PartConfig, width: int) -> list[ConvSpec]:
     n, p = part.channels, f"part{index}"
-    specs = []
+    blocks = []
     for b in range(part.blocks):
-        specs += [
+        blocks += [
             ConvSpec(f"{p}.block{b}.depth", width, width, 3, depthwise=True, relu_input=False),
             ConvSpec(f"{p}.block{b}.wide", width, 2 * width, relu_input=False),
             ConvSpec(f"{p}.block{b}.back", 2 * width, width, residual=True),
         ]
-    return specs + [
+    return [
+        *blocks,
         ConvSpec(f"{p}.head_a", width, 2 * n, relu_input=False, out_bits=MEAN_BITS, head=True),
         ConvSpec(f"{p}.embed_a", 2 * n, width, relu_input=False),
         ConvSpec(f"{p}.mix_a", width, width, 3, depthwise=True, residual=True),
@@ -82,7 +83,8 @@ def width_at(cfg: ModelConfig, stride: int) -> int:
 def prior_specs(cfg: ModelConfig) -> list[ConvSpec]:
     """Every convolution of the prior path, in the order of the stored file."""
     c, w = cfg.context_channels, cfg.context_width
-    specs = context_specs(cfg) + [
+    specs = [
+        *context_specs(cfg),
         ConvSpec("state.embed", 2 * c, w, relu_input=False),
         ConvSpec("state.mix", w, w, 3),
         ConvSpec("state.up16", w, 4 * cfg.prior_width_16),

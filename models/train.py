@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,7 +21,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from ..data.photos import Crops
-from .config import KNOT_SPACING, QUALITY_STEPS, ModelConfig
+from .config import QUALITY_STEPS, ModelConfig
 from .model import CodecModel
 from .networks import step_tensor
 from .optim import make_optimisers
@@ -117,7 +116,9 @@ def learning_rate(state: State, cfg: TrainConfig) -> float:
     """Linear warm-up, flat, then a cosine down to `final_rate` of the peak."""
     warm = min(1.0, (state.step + 1) / max(1, cfg.warm_up))
     x = max(0.0, (spent(state, cfg) - cfg.flat) / max(1e-9, 1 - cfg.flat))
-    return cfg.rate * warm * (cfg.final_rate + (1 - cfg.final_rate) * (1 + math.cos(math.pi * x)) / 2)
+    return (
+        cfg.rate * warm * (cfg.final_rate + (1 - cfg.final_rate) * (1 + math.cos(math.pi * x)) / 2)
+    )
 
 
 def loss_of(
@@ -131,11 +132,15 @@ def loss_of(
     error = (out.picture.float() - x).square().sum(1).mean((1, 2))
     bpp = out.bits.sum(1) / pixels
     weight = (step / 25) ** cfg.balance
-    loss = bpp + error / (DISTORTION_WEIGHT * step**2) + cfg.agnostic * out.order_agnostic_bits / pixels
+    loss = (
+        bpp
+        + error / (DISTORTION_WEIGHT * step**2)
+        + cfg.agnostic * out.order_agnostic_bits / pixels
+    )
     figures = {
-        "bpp": float(bpp.mean()),
-        "context_bpp": float(out.bits[:, 0].mean() / pixels),
-        "psnr": float(10 * torch.log10(255**2 * 3 / error.mean())),
+        "bpp": float(bpp.detach().mean()),
+        "context_bpp": float(out.bits.detach()[:, 0].mean() / pixels),
+        "psnr": float(10 * torch.log10(255**2 * 3 / error.detach().mean())),
     }
     return (loss * weight).mean(), figures
 
@@ -199,7 +204,9 @@ def train(
     torch.manual_seed(cfg.seed + 1000 * rank)
     model = CodecModel(model_cfg).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = State(
-        model, {}, make_optimisers(model, cfg.optimiser, cfg.rate),
+        model,
+        {},
+        make_optimisers(model, cfg.optimiser, cfg.rate),
         np.random.default_rng(cfg.seed + 1000 * rank),
     )
     crops = Crops(photos, cfg.crop, device, cfg.scaled)
@@ -217,7 +224,9 @@ def train(
     if world > 1:
         run = torch.nn.parallel.DistributedDataParallel(run, find_unused_parameters=True)
     if rank == 0:
-        (out / "config.json").write_text(json.dumps({"model": model_cfg.to_json(), "train": asdict(cfg)}, indent=1))
+        (out / "config.json").write_text(
+            json.dumps({"model": model_cfg.to_json(), "train": asdict(cfg)}, indent=1)
+        )
     params = [p for p in model.parameters() if p.requires_grad]
     recent: list[float] = []
     last_save = last_validation = time.monotonic()
@@ -244,7 +253,7 @@ def train(
         loss, figures = loss_of(run, cfg, x, q, last, spent(state, cfg) >= cfg.float_share)
         for o in state.optimisers:
             o.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(params, cfg.clip))
         if math.isfinite(norm):
             for o in state.optimisers:
@@ -262,23 +271,41 @@ def train(
             dist.broadcast(clock, 0)
             state.seconds = float(clock)
         state.megapixels += world * cfg.batch * cfg.crop**2 / 1e6
-        recent.append(float(loss))
+        recent.append(float(loss.detach()))
         if state.step % cfg.report_every == 0:
-            log({
-                "step": state.step, "seconds": round(state.seconds, 1),
-                "megapixels": round(state.megapixels, 1), "rate": rate,
-                "loss": float(np.mean(recent)), "norm": norm, **figures,
-            })
+            log(
+                {
+                    "step": state.step,
+                    "seconds": round(state.seconds, 1),
+                    "megapixels": round(state.megapixels, 1),
+                    "rate": rate,
+                    "loss": float(np.mean(recent)),
+                    "norm": norm,
+                    **figures,
+                }
+            )
             recent.clear()
         if rank == 0 and validation and now - last_validation > cfg.validate_every:
-            log({"step": state.step, "seconds": round(state.seconds, 1), "validation": validate_average(state, validation)})
+            log(
+                {
+                    "step": state.step,
+                    "seconds": round(state.seconds, 1),
+                    "validation": validate_average(state, validation),
+                }
+            )
             last_validation = time.monotonic()
         if rank == 0 and now - last_save > cfg.save_every:
             state.save(resume)
             last_save = time.monotonic()
     if rank == 0:
         if validation:
-            log({"step": state.step, "seconds": round(state.seconds, 1), "validation": validate_average(state, validation)})
+            log(
+                {
+                    "step": state.step,
+                    "seconds": round(state.seconds, 1),
+                    "validation": validate_average(state, validation),
+                }
+            )
         state.save(resume)
     return state
 

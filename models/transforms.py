@@ -19,7 +19,7 @@ GREY = 128.0
 def opponent_matrix() -> Floats:
     """Rows: luma, red-blue, green-magenta; orthonormal, so squared errors are kept. (3, 3)."""
     m = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float64)
-    return (m / np.linalg.norm(m, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(m / np.linalg.norm(m, axis=1, keepdims=True), np.float32)
 
 
 def dct_matrix(n: int) -> npt.NDArray[np.float64]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -52,7 +52,7 @@ class StoredModel:
         """Factors on dequantised symbols of context, 1/16 and 1/8 channels, linear in log."""
         k, f = divmod(quality_index, KNOT_SPACING)
         a, b = self.log_inverse[k], self.log_inverse[min(k + 1, KNOTS - 1)]
-        return np.exp(a + (b - a) * np.float32(f / KNOT_SPACING))
+        return np.asarray(np.exp(a + (b - a) * np.float32(f / KNOT_SPACING)), np.float32)
 
     def context_step(self, quality_index: int) -> npt.NDArray[np.float32]:
         """Grey levels per context symbol, (context channels,)."""
@@ -77,11 +77,18 @@ def is_prior(name: str) -> bool:
 
 
 def save(
-    path: Path, name: str, cfg: ModelConfig, arrays: Arrays, known_answer: int, card: Mapping[str, str]
+    path: Path,
+    name: str,
+    cfg: ModelConfig,
+    arrays: Arrays,
+    known_answer: int,
+    card: Mapping[str, str],
 ) -> None:
     """Write a weights file; see `load` for what `arrays` must hold."""
     prior = {k: v for k, v in arrays.items() if is_prior(k)}
-    synthesis = {k: v for k, v in arrays.items() if k.startswith("synthesis.") or k == "log_inverse"}
+    synthesis = {
+        k: v for k, v in arrays.items() if k.startswith("synthesis.") or k == "log_inverse"
+    }
     metadata = {
         "format": FORMAT,
         "name": name,
@@ -102,6 +109,12 @@ def _metadata(path: Path) -> dict[str, str]:
         raise WeightsError(f"{path.name}: not a readable weights file ({e})") from e
 
 
+def read_tensors(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
+    """The arrays of a weights file whose names are wanted."""
+    with safe_open(path, framework="numpy") as f:
+        return {k: f.get_tensor(k) for k in filter(wanted, f.keys())}
+
+
 @lru_cache(maxsize=8)
 def load(path: Path) -> StoredModel:
     """Read the exact half of a weights file: prior path and tables; check every bound and id.
@@ -114,14 +127,15 @@ def load(path: Path) -> StoredModel:
         raise WeightsError(f"{path.name}: weights of format {meta.get('format')!r}, not {FORMAT!r}")
     try:
         cfg = ModelConfig.from_json(json.loads(meta["config"]))
-        with safe_open(path, framework="numpy") as f:
-            arrays: dict[str, Any] = {k: f.get_tensor(k) for k in f.keys() if is_prior(k)}
-            log_inverse = f.get_tensor("log_inverse")
+        arrays = read_tensors(path, lambda k: is_prior(k) or k == "log_inverse")
+        log_inverse = arrays.pop("log_inverse")
         prior_id = bytes.fromhex(meta["prior_id"])
         if digest(cfg, arrays)[:4] != prior_id:
             raise WeightsError(f"{path.name}: the prior does not match its hash {prior_id.hex()}")
         tables = Tables(
-            arrays["tables.reach"], arrays["tables.frequencies"], int(arrays["tables.skip_below"][0])
+            arrays["tables.reach"],
+            arrays["tables.frequencies"],
+            int(arrays["tables.skip_below"][0]),
         )
         prior = StoredPrior.from_arrays(cfg, arrays)
         return StoredModel(
@@ -142,8 +156,8 @@ def load(path: Path) -> StoredModel:
 
 def float_arrays(model: StoredModel) -> dict[str, npt.NDArray[np.float32]]:
     """Tensors of analysis and synthesis and the gains, as float32."""
-    with safe_open(model.path, framework="numpy") as f:
-        return {k: f.get_tensor(k).astype(np.float32) for k in f.keys() if not is_prior(k)}
+    floats = read_tensors(model.path, lambda k: not is_prior(k))
+    return {k: v.astype(np.float32) for k, v in floats.items()}
 
 
 def released() -> Iterator[tuple[str, bytes, Path]]:

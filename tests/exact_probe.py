@@ -9,13 +9,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
+from golden import golden_files, symbols_crc
 from torch import Tensor
 
 from dctcodec.models import weights
 from dctcodec.models.integer import Floats, StoredPrior
 from dctcodec.models.integer_torch import TorchOps
 from dctcodec.models.known_answer import QUALITY_INDEX, known_answer
-from golden import golden_files, symbols_crc
 
 
 class ChannelsLast(TorchOps):
@@ -33,7 +33,7 @@ def double(prior: StoredPrior, quality_index: int) -> TorchOps:
 def main() -> None:
     out: dict[str, int] = {}
     for mkldnn in (True, False):
-        with torch.backends.mkldnn.flags(enabled=mkldnn):  # type: ignore[no-untyped-call]
+        with torch.backends.mkldnn.flags(enabled=mkldnn):
             for threads in (1, 2):
                 torch.set_num_threads(threads)
                 way = f"{'onednn' if mkldnn else 'no onednn'}, {threads} threads"

@@ -12,13 +12,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+from golden import symbols_crc
 from PIL import Image
 from skimage.data import astronaut, coffee
 
 from dctcodec.codec.api import decode_picture, encode_picture
 from dctcodec.codec.pictures import load
 from dctcodec.models import weights
-from golden import symbols_crc
 
 HERE = Path(__file__).parent / "golden"
 

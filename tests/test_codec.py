@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import dctcodec
 from dctcodec.codec import api
 from dctcodec.codec.container import read
+from dctcodec.codec.engine import TileSymbols
 from dctcodec.codec.pictures import load
 from dctcodec.eval.metrics import psnr
 from dctcodec.models import weights
@@ -64,7 +67,7 @@ def test_real_bytes_are_what_the_model_expects(photo: Pixels, quality: float) ->
 def test_each_layer_makes_the_picture_better(photo: Pixels, photo_file: bytes) -> None:
     levels = range(weights.default().cfg.layers + 1)
     values = [psnr(photo, pixels_of(photo_file, layers=n)) for n in levels]
-    assert all(b > a - 0.01 for a, b in zip(values, values[1:], strict=False)), values
+    assert all(b > a - 0.01 for a, b in pairwise(values)), values
     assert values[-1] > values[0] + 5
 
 
@@ -107,7 +110,7 @@ def test_tiled_and_untiled_synthesis_differ_by_at_most_one_grey_level(photo: Pix
     run = runtime(stored)
     ops = run.ops(header.quality_index)
 
-    def tile(i: int) -> api.TileSymbols:
+    def tile(i: int) -> TileSymbols:
         chunks = [container.payload(n, i) for n in range(header.layers + 1)]
         return api.decode_tile(stored, ops, header, i, chunks)
 
@@ -134,7 +137,7 @@ def test_a_region_decodes_only_the_tiles_it_needs(
     decoded: list[int] = []
     real = api.decode_tile
 
-    def counting(*args: object) -> api.TileSymbols:
+    def counting(*args: object) -> TileSymbols:
         decoded.append(int(args[3]))  # type: ignore[call-overload]
         return real(*args)  # type: ignore[arg-type]
 

@@ -20,22 +20,22 @@ class PlainReader:
             self.state = self.state * 2**32 + self.words.pop()
 
     def read(self, frequencies: npt.NDArray[np.int64]) -> int:
-        q, left = self.state % 2**24, 0
-        for value, f in enumerate(int(f) * 2**8 for f in frequencies):
-            if q < left + f:
-                break
-            left += f
+        q, left, value = self.state % 2**24, 0, 0
+        f = int(frequencies[0]) * 2**8
+        while q >= left + f:
+            left, value = left + f, value + 1
+            f = int(frequencies[value]) * 2**8
         self.state = self.state // 2**24 * f + q - left
         if self.state < 2**32 and self.words:
             self.state = self.state * 2**32 + self.words.pop()
         return value
 
     def symbols(self, tables: Tables, numbers: npt.NDArray[np.int32]) -> list[int]:
-        out = {}
+        out: dict[int, int] = {}
         for n in sorted(set(numbers.tolist())):
-            for i in np.flatnonzero(numbers == n):
+            for i in np.flatnonzero(numbers == n).tolist():
                 reach = int(tables.reach[n // PHASES])
-                out[int(i)] = self.read(tables.table(*divmod(n, PHASES))) - reach
+                out[i] = self.read(tables.table(*divmod(n, PHASES))) - reach
         for i in range(len(numbers)):
             reach = int(tables.reach[numbers[i] // PHASES])
             if out[i] == reach + 1:

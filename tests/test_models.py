@@ -12,6 +12,7 @@ from dctcodec.models import weights
 from dctcodec.models.config import ModelConfig, PartConfig
 from dctcodec.models.cost import cost_table
 from dctcodec.models.export import arrays_of, default_tables, export
+from dctcodec.models.fakequant import FakeConv, FakeQuantOps
 from dctcodec.models.integer import BOUND, BoundError, NumpyOps, StoredConv, StoredPrior
 from dctcodec.models.integer_torch import TorchOps
 from dctcodec.models.model import CodecModel
@@ -81,7 +82,7 @@ def test_a_convolution_that_could_leave_24_bits_is_refused() -> None:
         np.zeros(1, np.int8),
         np.zeros((9, 1), np.int32),
     )
-    assert 600 * 127 * 255 >= BOUND
+    assert BOUND <= 600 * 127 * 255
     with pytest.raises(BoundError, match="x: sums may reach"):
         conv.check()
 
@@ -117,10 +118,10 @@ def test_the_integer_path_follows_its_float_twin() -> None:
     x = torch.stack(photos()).float()
     model.initialise_scales(x)
     for conv in model.prior.convs.values():
+        assert isinstance(conv, FakeConv)
         if conv.spec.head:
             torch.nn.init.normal_(conv.weight, 0, 0.05)
     prior = StoredPrior.from_arrays(SMALL, arrays_of(model, default_tables()))
-    from dctcodec.models.fakequant import FakeQuantOps
     from dctcodec.models.networks import knot_weights, step_tensor
     from dctcodec.models.topology import walk
 
@@ -183,6 +184,8 @@ def interrupted(out: Path, cfg: TrainConfig, after: int) -> State:
     from dctcodec.models.optim import make_optimisers
 
     model = CodecModel(SMALL)
-    state = State(model, {}, make_optimisers(model, cfg.optimiser, cfg.rate), np.random.default_rng())
+    state = State(
+        model, {}, make_optimisers(model, cfg.optimiser, cfg.rate), np.random.default_rng()
+    )
     state.load(out / "state.pt")
     return state
