@@ -147,7 +147,8 @@ def _from_wide(
         bottom, top, how = 0.0, float(fitting[0]), "taken as"
     else:
         bottom, top, how = float(low), float(high), "stretched from"
-    scaled = (samples.astype(np.float64) - bottom) * (255 / (top - bottom))
+    span = top - bottom or 1.0  # all samples alike: black
+    scaled = (samples.astype(np.float64) - bottom) * 255 / span
     note = f"32-bit {kind} samples {low:{shown}}…{high:{shown}} {how} {bottom:g}…{top:g}"
     return np.floor(scaled + 0.5).astype(np.uint8), (note,)
 

@@ -35,7 +35,7 @@ def train(
     steps: Annotated[int, typer.Option(min=0, help="Budget of steps, instead.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Crops per step and process.")] = 8,
     crop: Annotated[int, typer.Option(min=32, help="Side of a crop, a multiple of 32.")] = 192,
-    rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-3,
+    rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 2e-3,
     optimiser: Annotated[Literal["muon", "adamw"], typer.Option(help="Of the matrices.")] = "muon",
     device: Annotated[str, typer.Option(help="auto: a GPU if there is one.")] = "auto",
     bf16: Annotated[bool, typer.Option("--bf16/--no-bf16", help="Compute in bfloat16.")] = True,

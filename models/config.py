@@ -63,7 +63,7 @@ class ModelConfig:
 
     context_block: int = 32  # side of a context DCT block, pixels
     context_kept: int = 4  # lowest coefficients kept, per axis
-    context_steps: int = 6  # coding steps of the masked diffusion prior
+    context_steps: int = 12  # coding steps of the masked diffusion prior
     context_width: int = 96  # of the network that predicts masked context symbols
     coarsest_step: float = 200.0  # quantisation step at quality 0, grey levels
     finest_step: float = 5.0  # quantisation step at quality 100, grey levels

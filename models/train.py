@@ -40,7 +40,7 @@ class TrainConfig:
     crop: int = 192  # side of a crop, pixels
     scaled: float = 0.3  # share of crops that are downscaled
     optimiser: str = "muon"  # or adamw
-    rate: float = 1e-3  # peak learning rate
+    rate: float = 2e-3  # peak learning rate
     final_rate: float = 0.01  # learning rate at the end, as a share of the peak
     warm_up: int = 100  # steps of linear warm-up
     flat: float = 0.0  # share of the budget at the peak rate before the cosine begins
@@ -222,7 +222,7 @@ def train(
         state.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     run: torch.nn.Module = torch.compile(model) if cfg.compile else model  # type: ignore[assignment]
     if world > 1:
-        run = torch.nn.parallel.DistributedDataParallel(run, find_unused_parameters=True)
+        run = torch.nn.parallel.DistributedDataParallel(run)
     if rank == 0:
         (out / "config.json").write_text(
             json.dumps({"model": model_cfg.to_json(), "train": asdict(cfg)}, indent=1)
