@@ -47,6 +47,9 @@ class DctcImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         assert self.fp is not None
         self._file = self.fp.read()
+        if self.filename:  # Pillow has opened the file, and nobody needs it any more
+            self.fp.close()
+            self.fp = None
         self._damage = "salvage" if ImageFile.LOAD_TRUNCATED_IMAGES else "default"
         try:
             container = read(self._file, mode=self._damage, max_pixels=ANY_SIZE)
@@ -106,9 +109,6 @@ class DctcImageFile(ImageFile.ImageFile):
         """Take the samples of another image, and let go of the file."""
         self.im, self._mode, self._size = image.im, image.mode, image.size
         self._file = self._alpha = None
-        if self.fp and self._exclusive_fp:
-            self.fp.close()
-            self.fp = None
 
 
 def register() -> None:

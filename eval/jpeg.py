@@ -30,7 +30,8 @@ def encode_jpeg(image: Image.Image | npt.NDArray[np.uint8], quality: int) -> byt
         raise UsageError(f"JPEG quality {quality} is not in 1…100")
     out, picture = io.BytesIO(), _picture(image)
     settings = {} if picture.mode == "L" else {"subsampling": "4:2:0"}
-    picture.save(out, "JPEG", quality=quality, optimize=True, icc_profile=None, **settings)
+    bare = {"icc_profile": None, "comment": None}  # which Pillow would take over from the image
+    picture.save(out, "JPEG", quality=quality, optimize=True, **bare, **settings)
     return out.getvalue()
 
 

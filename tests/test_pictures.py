@@ -395,7 +395,7 @@ def test_only_the_first_frame_is_kept_with_a_note() -> None:
 
 def test_bytes_that_are_no_image_are_refused() -> None:
     for data in (b"text", bytes(1000), RNG.bytes(1000)):
-        with pytest.raises(ImageError, match="^not an image that Pillow can read$"):
+        with pytest.raises(ImageError, match=r"^not an image that Pillow can read$"):
             load(data)
     with pytest.raises(ImageError, match="the file is empty"):
         load(b"")
