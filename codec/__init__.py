@@ -1,0 +1,1 @@
+"""The format, entropy coding, tiles, Python interface and command line."""

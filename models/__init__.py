@@ -1,0 +1,1 @@
+"""Networks, priors, the exact integer path, trainer and weights."""

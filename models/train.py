@@ -213,6 +213,9 @@ def train(
     resume = out / "state.pt"
     if resume.exists():
         state.load(resume)
+        if rank:  # the file holds the draws of the first process; others need their own
+            state.rng = np.random.default_rng([cfg.seed, rank, state.step])
+            torch.manual_seed(cfg.seed + 1000 * rank + state.step)
     elif start is not None:
         blob = torch.load(start, map_location="cpu", weights_only=False)
         model.load_state_dict(blob["average"])

@@ -30,6 +30,13 @@ def double(prior: StoredPrior, quality_index: int) -> TorchOps:
     return TorchOps(prior, quality_index, dtype=torch.float64)
 
 
+def largest_difference(path: Path) -> int:
+    """Grey levels between the picture drawn here and the one stored beside the file."""
+    with Image.open(path.with_suffix(".png")) as im:
+        expected = np.asarray(im).astype(int)
+    return int(np.abs(decode_picture(path.read_bytes()).picture.pixels - expected).max())
+
+
 def main() -> None:
     out: dict[str, int] = {}
     for mkldnn in (True, False):
@@ -40,6 +47,8 @@ def main() -> None:
                 for name, make in (("", TorchOps), (", last", ChannelsLast), (", f64", double)):
                     for path in golden_files():
                         out[f"{path}|{way}{name}"] = symbols_crc(path.read_bytes(), make)
+                for path in golden_files():
+                    out[f"pixels {path}|{way}"] = largest_difference(path)
                 stored = weights.default()
                 for batch in (1, 16):
                     ops = TorchOps(stored.prior, QUALITY_INDEX)
