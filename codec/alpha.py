@@ -114,7 +114,8 @@ def _eight_bits(image: Image.Image, stored_as: str) -> tuple[Samples, tuple[str,
     if mode == "CMYK":
         return _from_cmyk(image)
     if mode == "LAB":
-        image = _through_profiles(image, ImageCms.createProfile("LAB"))
+        lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        image = _through_profiles(image, lab)
     elif mode not in ("L", "RGB"):
         image = image.convert("RGB")
     return np.asarray(image), (_reduction(65535),) if ";16" in stored_as else ()

@@ -8,10 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import numpy as np
 import torch
 from golden import golden_files, symbols_crc
+from PIL import Image
 from torch import Tensor
 
+from dctcodec.codec.api import decode_picture
 from dctcodec.models import weights
 from dctcodec.models.integer import Floats, StoredPrior
 from dctcodec.models.integer_torch import TorchOps

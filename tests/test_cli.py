@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -307,7 +308,7 @@ def test_a_bar_appears_on_a_terminal_once_patience_ends(monkeypatch: pytest.Monk
             assert progress is not None
             for share in (0.25, 0.5):
                 progress(share)
-                console.Event().wait(0.4)
+                Event().wait(0.4)
         drawn.append(screen.getvalue())
     assert "encoding" in drawn[0] and "50%" in drawn[0]
     assert drawn[1] == ""

@@ -81,7 +81,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 @pytest.mark.parametrize("words", ['pip install -c constraints.txt -e ".[dev,eval]"', "pytest -q"])
-def test_continuous_integration_uses_the_words_of_the_readme(words) -> None:
+def test_continuous_integration_uses_the_words_of_the_readme(words: str) -> None:
     assert f"\n{words}\n" in (ROOT / "README.md").read_text()
     assert f"\nstep {words}\n" in (ROOT / ".ci" / "run").read_text()
 
@@ -95,7 +95,7 @@ def test_nothing_ignored_by_git_is_part_of_the_package() -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_all_that_the_folders_hold(tmp_path) -> None:
+def test_the_wheel_holds_all_that_the_folders_hold(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, ROOT],
         check=True,
