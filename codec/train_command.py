@@ -42,7 +42,8 @@ def train(
     compile: Annotated[bool, typer.Option("--compile", help="Compile with torch.compile.")] = False,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
     start: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="A state.pt to begin with.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A state.pt or .safetensors to begin with."),
     ] = None,
 ) -> None:
     """Train a model on photos. For several GPUs: torchrun -m dctcodec train …"""
@@ -51,9 +52,9 @@ def train(
     if crop % 32:
         raise UsageError(f"--crop {crop} is not a multiple of 32")
 
-    from ..models.config import ModelConfig
-    from ..models.train import TrainConfig
+    from ..models.train import TrainConfig, model_config_for
     from ..models.train import train as run
+    from ..models.weights import WeightsError
 
     cfg = TrainConfig(
         minutes=minutes,
@@ -68,6 +69,10 @@ def train(
     )
     training, held_out = _photos(photos, crop), _photos(validation or [], 0)
     state = out / "state.pt"
+    try:
+        model = model_config_for(out, start)
+    except WeightsError as error:
+        raise DctcodecError(str(error)) from error
     with _processes(device) as (place, first):
         if first:
             begun = "goes on from" if state.exists() else "will be saved as"
@@ -75,7 +80,7 @@ def train(
             remark(f"the run {begun} {state}")
         try:
             with _live(cfg.minutes * 60, cfg.steps, quiet=not first) as report:
-                final = run(ModelConfig(), cfg, training, held_out, out, place, start, report)
+                final = run(model, cfg, training, held_out, out, place, start, report)
         except KeyboardInterrupt:
             if first and state.exists():
                 remark(f"the same command goes on from {state}")
@@ -106,26 +111,16 @@ def export(
     if str(target) == "-":
         raise UsageError("a weights file cannot go to stdout; name a file with -o")
 
-    from pickle import UnpicklingError
-
-    import torch
-
     from ..models import weights
-    from ..models.config import ModelConfig
     from ..models.export import export as store
     from ..models.model import CodecModel
+    from ..models.train import starting_point
 
     try:
-        blob = torch.load(state, map_location="cpu", weights_only=True)
-        cfg = ModelConfig.from_json(blob["config"])
-        model, average = CodecModel(cfg), blob["average"]
-        model.load_state_dict(average)
-    except (UnpicklingError, EOFError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DctcodecError(f"{state}: no state of a training run ({error})") from error
-    try:
-        store(average, model, target, name, {key: text for key, _, text in pairs})
+        cfg, average = starting_point(state)
+        store(average, CodecModel(cfg), target, name, {key: text for key, _, text in pairs})
     except weights.WeightsError as error:
-        raise DctcodecError(f"{state}: {error}") from error
+        raise DctcodecError(str(error)) from error
     stored = weights.load(target)
     result(
         f"{target}: {target.stat().st_size} bytes, prior {stored.prior_id.hex()}, "

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from . import weights
+from .config import ModelConfig
 from .fakequant import FakeConv, out_bits, quantise_weight
 from .integer import GAIN_UNIT, NumpyOps, StoredPrior, context_gains
 from .known_answer import QUALITY_INDEX, known_answer
 from .model import CodecModel
 from .scale_grid import SCALES, scale
 from .tables import Tables, logistic_tables
-from .topology import ACTIVATION_BITS
+from .topology import ACTIVATION_BITS, prior_specs
 
 Array = npt.NDArray[np.generic]
 
@@ -36,6 +37,32 @@ def stored_conv(conv: FakeConv) -> dict[str, Array]:
     if spec.head:
         out["gain"] = (conv.gain.detach() * GAIN_UNIT).round().to(torch.int32).numpy()
     return out
+
+
+def parameters_of(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The inverse of `arrays_of`: parameters to go on training from a weights file.
+
+    Prior weights come back as the integers say, analysis as 16-bit floats say.
+
+    Raises:
+        WeightsError: as `weights.load`.
+    """
+    stored = weights.load(path)
+    arrays = weights.read_tensors(path, lambda _: True)
+    state: dict[str, Tensor] = {}
+    for spec in prior_specs(stored.cfg):
+        part = {k: torch.from_numpy(arrays[f"{spec.name}.{k}"]).float() for k in ("weight", "bias")}
+        shift = torch.from_numpy(arrays[f"{spec.name}.shift"]).int() - ACTIVATION_BITS
+        shift += out_bits(spec)
+        name = f"prior.convs.{spec.name.replace('.', '_')}"
+        state[f"{name}.weight"] = torch.ldexp(part["weight"], -shift[:, None, None, None])
+        state[f"{name}.bias"] = torch.ldexp(part["bias"], -(shift + ACTIVATION_BITS))
+        if spec.head:
+            gain = torch.from_numpy(arrays[f"{spec.name}.gain"]).float()
+            state[f"{name}.gain"] = gain / GAIN_UNIT
+    for key, value in weights.float_arrays(stored).items():
+        state[key] = torch.from_numpy(value)
+    return stored.cfg, state
 
 
 def default_tables(skip_below: int = 4) -> Tables:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from torch import distributed as dist
 
 from ..data.photos import Crops
 from .config import QUALITY_STEPS, ModelConfig
+from .export import parameters_of
 from .model import CodecModel
 from .networks import step_tensor
 from .optim import make_optimisers
+from .weights import WeightsError
 
 DISTORTION_WEIGHT = 0.12
 """Loss = bits + squared error / (0.12 · step²), both per pixel."""
@@ -196,7 +199,8 @@ def train(
     Args:
         photos, validation: (3, h, w) uint8 tensors.
         out: folder for state.pt, log.jsonl, config.json.
-        start: weights to begin with (a state file); optimiser and schedule start anew.
+        start: weights to begin with (a state.pt or a .safetensors file); optimiser and schedule
+            start anew.
         report: called with each line of the log.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -217,8 +221,7 @@ def train(
             state.rng = np.random.default_rng([cfg.seed, rank, state.step])
             torch.manual_seed(cfg.seed + 1000 * rank + state.step)
     elif start is not None:
-        blob = torch.load(start, map_location="cpu", weights_only=False)
-        model.load_state_dict(blob["average"])
+        model.load_state_dict(starting_point(start)[1])
     else:
         model.initialise_scales(crops.batch(np.random.default_rng(cfg.seed), 8 * cfg.batch))
     if not state.average:
@@ -311,6 +314,29 @@ def train(
             )
         state.save(resume)
     return state
+
+
+def starting_point(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Configuration and averaged parameters of a state file, or those of a weights file.
+
+    Raises:
+        WeightsError: it is neither.
+    """
+    if path.suffix == ".safetensors":
+        return parameters_of(path)
+    try:
+        blob = torch.load(path, map_location="cpu", weights_only=True)
+        return ModelConfig.from_json(blob["config"]), dict(blob["average"])
+    except (UnpicklingError, EOFError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path.name}: no state of a training run") from error
+
+
+def model_config_for(out: Path, start: Path | None) -> ModelConfig:
+    """Of the run in `out` if there is one, else of `start`, else the default."""
+    resume = out / "state.pt"
+    if resume.exists():
+        return starting_point(resume)[0]
+    return starting_point(start)[0] if start else ModelConfig()
 
 
 def validate_average(state: State, photos: Sequence[Tensor]) -> list[dict[str, float]]:

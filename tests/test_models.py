@@ -11,7 +11,7 @@ import torch
 from dctcodec.models import weights
 from dctcodec.models.config import ModelConfig, PartConfig
 from dctcodec.models.cost import cost_table
-from dctcodec.models.export import arrays_of, default_tables, export
+from dctcodec.models.export import arrays_of, default_tables, export, parameters_of
 from dctcodec.models.fakequant import FakeConv, FakeQuantOps
 from dctcodec.models.integer import BOUND, BoundError, NumpyOps, StoredConv, StoredPrior
 from dctcodec.models.integer_torch import TorchOps
@@ -164,6 +164,28 @@ def test_training_learns_resumes_exactly_and_exports(tmp_path: Path) -> None:
 
     assert known_answer(NumpyOps(stored.prior, QUALITY_INDEX), SMALL) == stored.known_answer
     assert known_answer(TorchOps(stored.prior, QUALITY_INDEX), SMALL) == stored.known_answer
+
+
+def test_training_can_go_on_from_a_weights_file(tmp_path: Path) -> None:
+    """Parameters read from a weights file store the same integers again."""
+    torch.manual_seed(6)
+    model = CodecModel(SMALL)
+    model.initialise_scales(torch.stack(photos()).float())
+    out = tmp_path / "small.safetensors"
+    export(model.state_dict(), model, out, name="small")
+    cfg, state = parameters_of(out)
+    assert cfg == SMALL
+    again = CodecModel(cfg)
+    again.load_state_dict(state)
+    first, second = (arrays_of(m, default_tables()) for m in (model, again))
+    for name, value in first.items():
+        if weights.is_prior(name) and not name.endswith("shift"):
+            a = value.astype(np.float64)
+            b = second[name].astype(np.float64)
+            assert np.abs(a - b).max() <= 1e-3 * np.abs(a).max() + 1, name
+    run = train(cfg, TrainConfig(steps=1, batch=1, crop=64, bf16=False), photos(), [],
+                tmp_path / "run", torch.device("cpu"), start=out)  # fmt: skip
+    assert run.step == 1
 
 
 class _Stop(Exception):
