@@ -3,7 +3,7 @@
 python -m dctcodec.eval.evaluate KODAK -o docs/results/kodak.csv --qualities 0,5,…
 python -m dctcodec.eval.evaluate KODAK -o docs/results/layers.csv --layers --qualities 10,50,95
 python -m dctcodec.eval.kodak_page --jpeg KODAK   (measures the anchor, once)
-python -m dctcodec.eval.kodak_page                (writes docs/kodak.md)
+python -m dctcodec.eval.kodak_page                (writes docs/kodak.md and docs/kodak.png)
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ def page(
             ],
         ),
         "## Mean curve",
+        "![Rate-distortion curves](kodak.png)",
         table(
             ["quality", "bits per pixel", "PSNR, dB", "MS-SSIM, dB"],
             [
@@ -180,6 +181,24 @@ def results() -> str:
     return page(*(read_rows(RESULTS / f"{n}.csv") for n in ("kodak", "jpeg420", "layers")))
 
 
+def plot(path: Path) -> None:
+    """Rate-distortion curves of the rows in docs/results."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), dpi=120, layout="constrained")
+    for name, label in (("kodak", "dctcodec"), ("jpeg420", "JPEG 4:2:0, optimised")):
+        c = curve(read_rows(RESULTS / f"{name}.csv"))
+        axes.plot(c["bpp"], c["psnr"], marker="o", markersize=3, label=label)
+    axes.set(xscale="log", xlabel="bits per pixel", ylabel="PSNR, dB", title="Kodak, means of 24")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(path)
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jpeg", type=Path, metavar="KODAK")
@@ -188,6 +207,7 @@ def main() -> None:
         measure_jpeg(args.jpeg)
     else:
         PAGE.write_text(results(), encoding="utf-8")
+        plot(PAGE.with_suffix(".png"))
 
 
 if __name__ == "__main__":
