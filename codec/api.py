@@ -61,8 +61,8 @@ def quality_index(quality: float) -> int:
     Raises:
         UsageError: out of range, or no multiple of 1/4.
     """
-    index = round(quality * 4)
-    if not 0 <= index <= 400 or abs(quality * 4 - index) > 1e-6:
+    index = round(quality * 4) if 0 <= quality <= 100 else -1  # nan compares with nothing
+    if index < 0 or abs(quality * 4 - index) > 1e-6:
         raise UsageError(f"quality {quality:g} is not a multiple of 0.25 in 0…100")
     return index
 

@@ -169,6 +169,8 @@ def test_alpha_comes_back_exactly(photo: Pixels) -> None:
     [
         ({"quality": 101}, "0…100"),
         ({"quality": 50.1}, "0.25"),
+        ({"quality": float("nan")}, "nan"),
+        ({"quality": float("inf")}, "inf"),
         ({"layers": 9}, "0…6"),
         ({"tile": 100}, "32"),
         ({"device": "abacus"}, "abacus"),
