@@ -156,9 +156,6 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """Latents, prior state and context picture to pixels: inverse block DCTs, plus a network."""
 
-    halo = 96
-    """Pixels around a window beyond which nothing can change its inside (multiple of 32)."""
-
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
         c8, c16 = cfg.channels(8), cfg.channels(16)
