@@ -276,7 +276,7 @@ def test_info_of_a_damaged_file_names_the_damage() -> None:
 @pytest.mark.usefixtures("here")
 def test_the_demo_compares_with_a_jpeg_and_keeps_its_files() -> None:
     pytest.importorskip("pytorch_msssim")
-    outcome = succeed("demo", "photo.png", "--keep", "kept", "-q", 40)
+    outcome = succeed("demo", "photo.png", "--keep", "kept", "-q", 90)
     ours, jpeg = outcome.stdout.splitlines()[-2:]
     sizes = [int(re.split(r"\s{2,}", line)[1]) for line in (ours, jpeg)]
     assert sizes == [Path("kept", name).stat().st_size for name in ("demo.dctc", "demo.jpg")]
