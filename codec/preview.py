@@ -65,10 +65,8 @@ def thumbnail(
 def _shrunk(c: npt.NDArray[np.float32], kept: int, side: int) -> npt.NDArray[np.float32]:
     """Inverse DCT at `side` pixels per block: low frequencies of a smaller DCT of equal mean."""
     low = min(kept, side)
-    n = kept * kept
     cut = c.reshape(3, kept, kept, *c.shape[1:])[:, :low, :low]
     cut = cut.reshape(3 * low * low, *c.shape[1:]) * np.float32(side / BLOCK)
-    assert n >= low * low
     return inverse_context(np.ascontiguousarray(cut), side, low)
 
 

@@ -60,6 +60,8 @@ class Block(nn.Module):
         self.back = nn.Conv2d(2 * width, width, 1)
         with torch.no_grad():
             self.back.weight.mul_(0.3)
+            assert self.back.bias is not None
+            self.back.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.back(F.gelu(self.wide(self.depth(x)), approximate="tanh"))
@@ -75,6 +77,8 @@ class DenseBlock(nn.Module):
         self.second = nn.Conv2d(width, width, 3, padding=1)
         with torch.no_grad():
             self.second.weight.mul_(0.3)
+            assert self.second.bias is not None
+            self.second.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.second(F.leaky_relu(self.first(x), 0.1))

@@ -85,6 +85,7 @@ def test_literal_bytes_of_a_stream_never_change(tables: Tables) -> None:
     encoder = StreamEncoder(TableModels(tables))
     encoder.put(np.array([0, 1, -1, 2000], np.int32), np.array([168, 500, 500, 1000], np.int32))
     data = encoder.finish()
+    assert data.hex() == "0041527198f64505"
     assert StreamDecoder(TableModels(tables), data).get(
         np.array([168, 500, 500, 1000], np.int32)
     ).tolist() == [0, 1, -1, 2000]

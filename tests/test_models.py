@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from dctcodec.models import weights
 from dctcodec.models.config import ModelConfig, PartConfig
@@ -96,15 +97,16 @@ def test_the_released_weights_are_small_and_within_the_bound() -> None:
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
-    data = bytearray(weights.default().path.read_bytes())
-    data[len(data) // 3] ^= 1
+    stored = weights.default()
+    arrays = weights.read_tensors(stored.path, lambda _: True)
+    arrays["state.mix.weight"][3, 1, 0, 2] ^= 1
     bad = tmp_path / "bad.safetensors"
-    bad.write_bytes(data)
-    try:
-        stored = weights.load(bad)
-    except weights.WeightsError:
-        return
-    assert stored.prior_id == weights.default().prior_id  # the bit was in the float networks
+    save_file(arrays, bad, dict(stored.metadata))
+    with pytest.raises(weights.WeightsError, match="does not match its hash"):
+        weights.load(bad)
+    bad.write_bytes(stored.path.read_bytes()[:-1])
+    with pytest.raises(weights.WeightsError, match=r"bad\.safetensors"):
+        weights.load(bad)
 
 
 def test_the_integer_path_follows_its_float_twin() -> None:
