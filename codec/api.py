@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..models import weights
+from ..models.config import DISTORTION_WEIGHT
 from ..models.transforms import GREY
 from ..models.weights import StoredModel, WeightsError
 from .container import DEFAULT_MAX_PIXELS, Container, Header, Mode, read, tile_box, write
@@ -28,9 +29,6 @@ Progress = Callable[[float], None]
 
 DEFAULT_QUALITY = 75.0
 DEFAULT_TILE = 1024
-DISTORTION_WEIGHT = 0.12
-"""Squared error, in squared steps, that training trades for one bit."""
-
 FRUGALITY = 0.5
 """Share of the training's price of a bit at which the encoder prefers a smaller symbol."""
 

@@ -22,15 +22,12 @@ from torch import Tensor
 from torch import distributed as dist
 
 from ..data.photos import Crops
-from .config import QUALITY_STEPS, ModelConfig
+from .config import DISTORTION_WEIGHT, QUALITY_STEPS, ModelConfig
 from .export import parameters_of
 from .model import CodecModel
 from .networks import step_tensor
 from .optim import make_optimisers
 from .weights import WeightsError
-
-DISTORTION_WEIGHT = 0.12
-"""Loss = bits + squared error / (0.12 · step²), both per pixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
