@@ -38,11 +38,13 @@ class Encoded:
     """A file and what the model expected of it.
 
     estimated_bits: [layer][tile], ideal bits under the integer tables.
+    coding_seconds: time spent in the entropy coder.
     """
 
     data: bytes
     header: Header
     estimated_bits: tuple[tuple[float, ...], ...]
+    coding_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ def encode_picture(
     part_weights = split_parts(stored.cfg, weight[1], weight[2])
     chunks: list[list[bytes]] = [[] for _ in range(kept + 1)]
     bits: list[list[float]] = [[] for _ in range(kept + 1)]
+    coding = 0.0
     for i in range(header.tiles):
         box = padded_tile_box(header, i)
         window = with_halo(box, header)
@@ -219,9 +222,10 @@ def encode_picture(
         ):
             chunks[layer].append(chunk)
             bits[layer].append(estimate)
+        coding += source.coding_seconds()
         if progress:
             progress((i + 1) / header.tiles)
-    return Encoded(write(header, chunks, extra), header, tuple(tuple(b) for b in bits))
+    return Encoded(write(header, chunks, extra), header, tuple(tuple(b) for b in bits), coding)
 
 
 def _weight(gain: Any) -> npt.NDArray[np.float32]:
@@ -290,6 +294,7 @@ def decode_picture(
     mode: Mode = "default",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     progress: Progress | None = None,
+    tally: Tally | None = None,
 ) -> Decoded:
     """Decompress a .dctc file.
 
@@ -301,6 +306,7 @@ def decode_picture(
         region: (left, top, width, height) in pixels: only that part, decoding only its tiles.
         mode: `default`: any damage is an error; `salvage`: every tile up to its first bad layer;
             `strict`: also refuse trailing bytes, reserved flags and non-shortest numbers.
+        tally: see `entropy.Tally`; tiles may come in another order than when encoding.
 
     Raises:
         BitstreamError: damaged or no .dctc file; ModelError: needs a model that is not installed;
@@ -335,7 +341,7 @@ def decode_picture(
     def tile(i: int) -> TileSymbols:
         intact = min(use, container.intact_layers(i))
         chunks = [container.payload(layer, i) for layer in range(intact)]
-        return decode_tile(stored, ops, header, i, chunks, temperature, seed + i)
+        return decode_tile(stored, ops, header, i, chunks, temperature, seed + i, tally)
 
     drawer = Synthesiser(run, run.quality(header.quality_index), header, tile)
     out = np.empty((h, w) if header.grayscale else (h, w, 3), np.uint8)
@@ -369,10 +375,11 @@ def decode_tile(
     chunks: list[bytes],
     temperature: float = 0.0,
     seed: int = 0,
+    tally: Tally | None = None,
 ) -> TileSymbols:
     """Symbols of one tile from its leading chunks, with any executor of the prior path."""
     _, _, w, h = tile_box(header, index)
-    source = StreamSource(stored, table_models(stored)[0], chunks, temperature, seed)
+    source = StreamSource(stored, table_models(stored)[0], chunks, temperature, seed, tally)
     symbols = run_tile(ops, stored.cfg, -(-h // BLOCK), -(-w // BLOCK), source)
     for layer, stream in enumerate(source.streams):
         if not stream.is_empty():

@@ -131,6 +131,7 @@ class StreamSource(SymbolSource):
         chunks: context, layer 1, …, as many as are to be used.
         temperature: absent latents are drawn from the prior with scales times this; 0: the mean.
         seed: of the draws.
+        tally: see `entropy.Tally`.
     """
 
     def __init__(
@@ -140,9 +141,10 @@ class StreamSource(SymbolSource):
         chunks: Sequence[bytes],
         temperature: float = 0.0,
         seed: int = 0,
+        tally: Tally | None = None,
     ) -> None:
         self.cfg, self.tables = stored.cfg, stored.tables
-        self.streams = [StreamDecoder(models, c) for c in chunks]
+        self.streams = [StreamDecoder(models, c, tally) for c in chunks]
         self.temperature = temperature
         self.rng = np.random.Generator(np.random.Philox(seed))
 
@@ -252,6 +254,10 @@ class PictureSource(SymbolSource):
     def estimates(self) -> list[float]:
         """Ideal bits of each chunk under the tables."""
         return [s.estimate for s in self.streams]
+
+    def coding_seconds(self) -> float:
+        """Time spent in the entropy coder so far."""
+        return sum(s.seconds for s in self.streams)
 
 
 def split_parts(cfg: ModelConfig, at16: Floats, at8: Floats) -> list[Floats]:

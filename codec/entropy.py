@@ -7,6 +7,7 @@ by table (ascending), raster order within a table; escapes follow the step, in r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Any
 
 import constriction
@@ -83,11 +84,13 @@ class StreamEncoder:
         self.models, self.tally = models, tally
         self.ops: list[tuple[AnsModel, Ints]] = []
         self.estimate = 0.0  # ideal bits under the tables
+        self.seconds = 0.0  # spent in here
 
     def put(self, symbols: Ints, tables: Ints) -> None:
         """One step. symbols: (n,), distances from the rounded mean; tables: (n,) table numbers."""
         if self.tally:
             self.tally(symbols, tables)
+        began = perf_counter()
         reach = self.models.reach[tables // PHASES]
         outside = np.abs(symbols) > reach
         coded = np.where(outside, 2 * reach + 1, symbols + reach)
@@ -103,22 +106,26 @@ class StreamEncoder:
             if digits:
                 self.ops.append((self.models.bit, np.array(digits, np.int32)))
             self.estimate += float(escape_bits(np.array(value - 1)))
+        self.seconds += perf_counter() - began
 
     def finish(self) -> bytes:
         """The stream: 32-bit words, little-endian; empty if nothing was put."""
+        began = perf_counter()
         coder = constriction.stream.stack.AnsCoder()
         for model, symbols in reversed(self.ops):
             coder.encode_reverse(symbols, model)
-        return bytes(coder.get_compressed().astype("<u4").tobytes())
+        data = bytes(coder.get_compressed().astype("<u4").tobytes())
+        self.seconds += perf_counter() - began
+        return data
 
 
 class StreamDecoder:
     """Reads what `StreamEncoder` wrote."""
 
-    def __init__(self, models: TableModels, data: bytes) -> None:
+    def __init__(self, models: TableModels, data: bytes, tally: Tally | None = None) -> None:
         if len(data) % 4:
             raise BitstreamError(f"a stream of {len(data)} bytes is no whole number of words")
-        self.models = models
+        self.models, self.tally = models, tally
         words = np.frombuffer(data, "<u4").astype(np.uint32)
         if len(words) and words[-1] == 0:
             raise BitstreamError("a stream ends in an empty word")
@@ -144,4 +151,6 @@ class StreamDecoder:
             rest, negative = divmod(value - 1, 2)
             magnitude = int(reach[i]) + 1 + rest
             out[i] = -magnitude if negative else magnitude
+        if self.tally:
+            self.tally(out, tables)
         return out

@@ -30,6 +30,7 @@ __all__ = [
     "load",
     "pack_alpha",
     "save",
+    "to_bytes",
     "to_pil",
     "unpack_alpha",
 ]
@@ -180,7 +181,26 @@ def save(
     Raises:
         UsageError: there is no such format; OutputError: exists, or cannot be written.
     """
-    format = _format(target, format)
+    data, notes = to_bytes(picture, _format(target, format), f"{target}: ")
+    if os.fspath(target) == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        atomic_write(target, data, force)
+    return notes
+
+
+def to_bytes(picture: Picture, format: str, name: str = "") -> tuple[bytes, tuple[str, ...]]:
+    """A picture file in memory, as `save` writes it, and notes on what it has no room for.
+
+    Args:
+        format: as Pillow names it, or a suffix.
+        name: goes in front of the message of an error.
+
+    Raises:
+        UsageError: there is no such format; OutputError: the format cannot hold this picture.
+    """
+    format = _format("", format)
     image, notes = to_pil(picture), []
     if picture.alpha is not None and format not in _WITH_ALPHA:
         white = Image.new("RGBA", image.size, "white")
@@ -198,13 +218,8 @@ def save(
     except DctcodecError:
         raise
     except Exception as error:  # each writer has its own way to say that it cannot
-        raise OutputError(f"{target}: cannot be written as {format}: {error}") from error
-    if os.fspath(target) == "-":
-        sys.stdout.buffer.write(out.getvalue())
-        sys.stdout.buffer.flush()
-    else:
-        atomic_write(target, out.getvalue(), force)
-    return tuple(notes)
+        raise OutputError(f"{name}cannot be written as {format}: {error}") from error
+    return out.getvalue(), tuple(notes)
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes, force: bool = False) -> None:
