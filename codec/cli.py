@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import demo_command, train_command
+from . import batch_command, demo_command, train_command
 from .console import (
     Rim,
     about,
@@ -223,6 +223,7 @@ def preview(
 app.command()(demo_command.demo)
 app.command()(train_command.train)
 app.command()(train_command.export)
+app.add_typer(batch_command.app, name="batch")
 
 
 def version(show: bool) -> None:
