@@ -184,7 +184,7 @@ def _live(
         yield None
         return
     if not sys.stderr.isatty():
-        yield lambda row: remark(_line(row))
+        yield lambda row: remark("\n".join([_line(row), *_warnings(row)]))
         return
 
     from rich.console import Console
@@ -196,12 +196,18 @@ def _live(
 
         def report(row: dict[str, Any]) -> None:
             if "validation" in row:
-                bar.console.print(_line(row), highlight=False)
+                for line in [_line(row), *_warnings(row)]:
+                    bar.console.print(line, highlight=False)
             else:
                 bar.update(task, completed=row["seconds" if seconds else "step"])
                 bar.update(task, description=_line(row))
 
         yield report
+
+
+def _warnings(row: dict[str, Any]) -> list[str]:
+    """Lines on layers that have died."""
+    return [f"Warning: step {row['step']}: {text}" for text in row.get("warnings", [])]
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -210,7 +216,8 @@ def _line(row: dict[str, Any]) -> str:
         curve = (
             f"q{r['quality']:g} {r['bpp']:.3f} bpp {r['psnr']:.2f} dB" for r in row["validation"]
         )
-        return f"step {row['step']}: validation {', '.join(curve)}"
+        dead = f"; {len(row['dead'])} dead channels" if row.get("dead") else ""
+        return f"step {row['step']}: validation {', '.join(curve)}{dead}"
     return (
         f"step {row['step']}: loss {row['loss']:.3f}, {row['bpp']:.3f} bpp, {row['psnr']:.2f} dB, "
         f"rate {row['rate']:.2g}, {row['seconds']:.0f} s"

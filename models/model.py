@@ -17,12 +17,22 @@ from .transforms import GREY, context_basis
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelUse:
+    """What the channels of the context or of a part carry, summed over the batch."""
+
+    bits: Tensor  # (channels,)
+    moved: Tensor  # (channels,): symbols that differ from what the prior expects
+    symbols: int  # per channel
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What one pass gives."""
 
     picture: Tensor  # (batch, 3, h, w), grey levels 0…255, not clipped
     bits: Tensor  # (batch, 1 + layers): context, layer 1, …; per image
     order_agnostic_bits: Tensor  # (batch,): the context under a random mask, scaled to the whole
+    use: tuple[ChannelUse, ...] = ()  # context, then every part; empty while training
 
 
 class CodecModel(nn.Module):
@@ -78,8 +88,12 @@ class CodecModel(nn.Module):
         x = self.synthesis(context_picture, z16 * g16 * step, z8 * g8 * step, state, hat)
         return torch.as_tensor(x + GREY)
 
-    def context_bits(self, ops: FakeQuantOps, noisy: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def context_bits(
+        self, ops: FakeQuantOps, noisy: Tensor, c: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[ChannelUse, ...]]:
         """Bits of the context by the coding schedule, and by one random mask (order-agnostic).
+
+        Then what its channels carry; nothing while training.
 
         All steps run side by side, stacked in the batch.
         """
@@ -98,9 +112,14 @@ class CodecModel(nn.Module):
         bits = bits.reshape(many, b, n, rows, columns)
         coded = torch.stack([order == t for t in range(cfg.context_steps)])[:, None]
         scheduled = (bits[:-1] * coded).sum((0, 2, 3, 4))
+        use: tuple[ChannelUse, ...] = ()
+        if not self.training:
+            expected = torch.floor(mean.reshape(bits.shape)[:-1] + 0.5)
+            moved = ((c != expected) & coded).sum((0, 1, 3, 4))
+            use = (ChannelUse((bits[:-1] * coded).sum((0, 1, 3, 4)), moved, b * rows * columns),)
         hidden = 1 - masks[-1]
         share = hidden.mean((1, 2, 3)).clamp_min(1 / hidden[0].numel())
-        return scheduled, (bits[-1] * hidden).sum((1, 2, 3)) / share
+        return scheduled, (bits[-1] * hidden).sum((1, 2, 3)) / share, use
 
     def forward(
         self,
@@ -125,7 +144,7 @@ class CodecModel(nn.Module):
             noisy = y + torch.rand_like(y) - 0.5 if self.training else c
             picture = self.context_picture(c, step, hat)
             ops = FakeQuantOps(self.prior, hat, d, exact)
-            context_bits, agnostic = self.context_bits(ops, noisy, c.detach())
+            context_bits, agnostic, use = self.context_bits(ops, noisy, c.detach())
         y16, y8 = self.latents(centred, picture, step, hat)
         layer_bits = [torch.zeros_like(d) for _ in range(cfg.layers)]
         sixteenth = list(y16.split([p.channels for p in cfg.parts if p.stride == 16], 1))
@@ -133,6 +152,7 @@ class CodecModel(nn.Module):
         # dense slices: arithmetic on strided ones is several times slower on a CPU
         targets = [t.contiguous(memory_format=torch.channels_last) for t in sixteenth + eighth]
         filled: list[Tensor] = [torch.zeros(0)] * len(targets)
+        half_use: list[ChannelUse] = []
 
         def code(part: int, half: int, mean: Tensor, index: Tensor) -> Tensor:
             y, layer = targets[part], cfg.parts[part].layer
@@ -144,6 +164,10 @@ class CodecModel(nn.Module):
                 sent = (layer <= last_layer).to(y)[:, None, None, None]
                 k, bits = k * sent, bits * sent
             layer_bits[layer - 1] = layer_bits[layer - 1] + (bits * mask).sum((1, 2, 3))
+            if not self.training:
+                moved = ((k != 0) & (mask > 0)).sum((0, 2, 3))
+                count = y.shape[0] * int(mask.sum())
+                half_use.append(ChannelUse((bits * mask).sum((0, 2, 3)), moved, count))
             z = (mean + k) * mask
             filled[part] = z if half == 0 else filled[part] + z
             return filled[part]
@@ -152,7 +176,11 @@ class CodecModel(nn.Module):
         z16 = torch.cat(filled[: len(sixteenth)], 1)
         z8 = torch.cat(filled[len(sixteenth) :], 1)
         out = self.reconstruct(picture, z16, z8, state, step, hat)
-        return Result(out, torch.stack([context_bits, *layer_bits], 1), agnostic)
+        use += tuple(
+            ChannelUse(a.bits + b.bits, a.moved + b.moved, a.symbols + b.symbols)
+            for a, b in zip(half_use[::2], half_use[1::2], strict=True)
+        )
+        return Result(out, torch.stack([context_bits, *layer_bits], 1), agnostic, use)
 
     @torch.no_grad()
     def initialise_scales(self, x: Tensor) -> None:

@@ -27,6 +27,7 @@ from .export import parameters_of
 from .model import CodecModel
 from .networks import step_tensor
 from .optim import make_optimisers
+from .usage import Tally, dead_of, deaths
 from .weights import WeightsError
 
 
@@ -158,16 +159,17 @@ def validate(
     photos: Sequence[Tensor],
     qualities: Sequence[int] = (10, 30, 50, 70, 90),
     side: int = 512,
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Estimated bits per pixel and PSNR (8-bit RGB), means over photos, at each quality.
 
-    Photos are cut to multiples of 32, at most `side`×768.
+    Photos are cut to multiples of 32, at most `side`×768. `layers` holds bits per pixel and the
+    share of channels in use per layer, over all photos; `unused` names the channels not in use.
     """
     model.eval()
     rows = []
     device = next(model.parameters()).device
     for quality in qualities:
-        bpp, psnr = [], []
+        bpp, psnr, tally = [], [], Tally(model.cfg)
         for p in photos:
             p = p if p.shape[2] >= p.shape[1] else p.transpose(1, 2)
             h, w = min(p.shape[1] // 32 * 32, side), min(p.shape[2] // 32 * 32, 768)
@@ -176,7 +178,19 @@ def validate(
             y = out.picture.clamp(0, 255).round()
             bpp.append(float(out.bits.sum()) / (h * w))
             psnr.append(10 * math.log10(255**2 / max(1e-9, float((y - x).square().mean()))))
-        rows.append({"quality": quality, "bpp": float(np.mean(bpp)), "psnr": float(np.mean(psnr))})
+            tally.pixels += h * w
+            for group, use in enumerate(out.use):
+                counts = (t.double().cpu().numpy() for t in (use.bits, use.moved))
+                tally.add(group, *counts, use.symbols)
+        rows.append(
+            {
+                "quality": quality,
+                "bpp": float(np.mean(bpp)),
+                "psnr": float(np.mean(psnr)),
+                "layers": tally.layers(),
+                "unused": tally.unused(),
+            }
+        )
     model.train()
     return rows
 
@@ -289,26 +303,14 @@ def train(
             )
             recent.clear()
         if rank == 0 and validation and now - last_validation > cfg.validate_every:
-            log(
-                {
-                    "step": state.step,
-                    "seconds": round(state.seconds, 1),
-                    "validation": validate_average(state, validation),
-                }
-            )
+            log(validation_row(state, validation))
             last_validation = time.monotonic()
         if rank == 0 and now - last_save > cfg.save_every:
             state.save(resume)
             last_save = time.monotonic()
     if rank == 0:
         if validation:
-            log(
-                {
-                    "step": state.step,
-                    "seconds": round(state.seconds, 1),
-                    "validation": validate_average(state, validation),
-                }
-            )
+            log(validation_row(state, validation))
         state.save(resume)
     return state
 
@@ -336,7 +338,26 @@ def model_config_for(out: Path, start: Path | None) -> ModelConfig:
     return starting_point(start)[0] if start else ModelConfig()
 
 
-def validate_average(state: State, photos: Sequence[Tensor]) -> list[dict[str, float]]:
+def validation_row(state: State, photos: Sequence[Tensor]) -> dict[str, Any]:
+    """A line of the log: `validate` with the averaged weights, and what is dead.
+
+    `dead` names channels that no quality uses, `dead_layers` layers without any other channel;
+    `warnings` is there if a layer has died since the last such line.
+    """
+    rows = validate_average(state, photos)
+    dead = dead_of(state.model.cfg, [set(row.pop("unused")) for row in rows])
+    past = [row["dead_layers"] for row in state.history if "dead_layers" in row]
+    warnings = deaths(dead["dead_layers"], past[-1] if past else [])
+    return {
+        "step": state.step,
+        "seconds": round(state.seconds, 1),
+        "validation": rows,
+        **dead,
+        **({"warnings": warnings} if warnings else {}),
+    }
+
+
+def validate_average(state: State, photos: Sequence[Tensor]) -> list[dict[str, Any]]:
     """`validate` with the averaged weights."""
     device = next(state.model.parameters()).device
     averaged = CodecModel(state.model.cfg).to(device)
