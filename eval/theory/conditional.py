@@ -1,9 +1,10 @@
 """The global optimum of the linear conditional VAE: the linear VAE of what the input leaves open.
 
-Model: z ~ N(0, η_enc² I), y | x, z ~ N(U₁ z + U₂ x, η_dec² I); encoder z | x, y ~ N(W₁ x + W₂ y, Σ),
-Σ diagonal and learned (arXiv 2306.05023, section 4.1). The path U₂ takes over everything that is
-linear in x, and the part of z that depends on x alone costs divergence for nothing. What is left is
-the linear VAE of the residual r = y − E[y xᵀ] E[x xᵀ]⁻¹ x, whose second moments are
+Model: z ~ N(0, η_enc² I), y | x, z ~ N(U₁ z + U₂ x, η_dec² I); encoder
+z | x, y ~ N(W₁ x + W₂ y, Σ), Σ diagonal and learned (arXiv 2306.05023, section 4.1). The path U₂
+takes over everything that is linear in x, and the part of z that depends on x alone costs
+divergence for nothing. What is left is the linear VAE of the residual
+r = y − E[y xᵀ] E[x xᵀ]⁻¹ x, whose second moments are
 
     E = E[y yᵀ] − E[y xᵀ] E[x xᵀ]⁻¹ E[x yᵀ].
 

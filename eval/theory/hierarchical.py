@@ -96,7 +96,7 @@ def optimum(
         power: E|y|²; default: Σ θ².
 
     Raises:
-        ValueError: a weight or a deviation is not positive.
+        ValueError: a weight or a deviation is not positive, or θ is no singular value.
     """
     named = {
         "first_std": first_std,

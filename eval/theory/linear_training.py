@@ -1,7 +1,8 @@
 """Linear VAEs trained by descent, with exact expectations over the data: the closed forms' check.
 
-The objectives are those at the heads of `linear_vae`, `conditional` and `hierarchical`, as functions
-of the moments of the data, so that a run has no noise and ends at an optimum. Double precision.
+The objectives are those at the heads of `linear_vae`, `conditional` and `hierarchical`, as
+functions of the moments of the data, so that a run has no noise and ends at an optimum. Double
+precision.
 """
 
 from __future__ import annotations
@@ -82,7 +83,10 @@ def vae_objective(
 def conditional_objective(
     p: Parameters, moments: Moments, *, beta: float, decoder_std: float, prior_std: float
 ) -> Tensor:
-    """Objective of `conditional`. p: U1 (m, d), U2 (m, n), W1 (d, n), W2 (d, m), log_variance (d,)."""
+    """Objective of `conditional`.
+
+    p: U1 (m, d), U2 (m, n), W1 (d, n), W2 (d, m), log_variance (d,).
+    """
     joint = torch.cat(
         [
             torch.cat([moments.inputs, moments.cross.T], 1),

@@ -72,7 +72,13 @@ def cross_spectrum(inputs: Floats, cross: Floats) -> Floats:
 
 
 def filled(theta: Floats, count: int) -> Floats:
-    """The `count` largest values, falling; zeros where there are fewer."""
+    """The `count` largest values, falling; zeros where there are fewer.
+
+    Raises:
+        ValueError: a value is negative or no number.
+    """
+    if not (theta >= 0).all():
+        raise ValueError("a singular value is negative or no number")
     out = np.zeros(count)
     ordered = np.sort(theta)[::-1][:count]
     out[: len(ordered)] = ordered
@@ -106,7 +112,7 @@ def optimum(
         power: E|y|², of which the modes beyond the latents are left unexplained; default: Σ θ².
 
     Raises:
-        ValueError: β or a deviation is not positive.
+        ValueError: β or a deviation is not positive, or θ is no singular value.
     """
     for name, value in (("beta", beta), ("decoder_std", decoder_std), ("prior_std", prior_std)):
         if value <= 0:
