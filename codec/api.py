@@ -124,6 +124,9 @@ def encode(
     strip: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     progress: Progress | None = None,
+    target_bytes: int | None = None,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
 ) -> bytes:
     """Compress a picture.
 
@@ -138,6 +141,10 @@ def encode(
         strip: leave out EXIF and the ICC profile.
         max_pixels: refuse larger pictures.
         progress: called with the share that is done.
+        target_bytes, target_bpp, target_psnr: one of them chooses the quality, in place of
+            `quality`: size of the file in bytes or in bits per pixel, reached within 1 %, or PSNR
+            in dB, within 0.05 dB; the nearest there is where the range does not allow that
+            (`target.encode_to_target` says so).
 
     Returns:
         a whole .dctc file.
@@ -146,6 +153,14 @@ def encode(
         ImageError: no picture, or too large; UsageError: an argument is out of range; ModelError.
     """
     picture = load(image, max_pixels=max_pixels, strip=strip)
+    if (target_bytes, target_bpp, target_psnr) != (None, None, None):
+        from .target import encode_to_target, goal_of
+
+        goal = goal_of(picture, target_bytes, target_bpp, target_psnr)
+        assert goal is not None
+        return encode_to_target(
+            picture, goal, layers=layers, tile=tile, device=device, progress=progress
+        ).encoded.data
     return encode_picture(
         picture, quality, layers=layers, tile=tile, device=device, progress=progress
     ).data

@@ -1,4 +1,4 @@
-"""The command line: `dctcodec encode | decode | info | preview | demo | train | export`.
+"""The command line: `dctcodec encode | decode | info | preview | demo | benchmark | compare | …`.
 
 This is the rim of the package: the only place that prints. What costs time to import is imported
 inside the command that needs it, so that `--help`, `info` and `preview` answer at once.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import batch_command, demo_command, train_command
+from . import batch_command, benchmark_command, demo_command, train_command
 from .console import (
     Rim,
     about,
@@ -64,9 +64,18 @@ def encode(
         typer.Option("-o", "--out", help="The file to write, - for stdout; default: IMAGE.dctc."),
     ] = None,
     quality: Annotated[
-        float,
-        typer.Option("-q", "--quality", help="0 smallest … 100 finest, in quarters."),
-    ] = 75.0,
+        float | None,
+        typer.Option(
+            "-q", "--quality", help="0 smallest … 100 finest, in quarters.", show_default="75.0"
+        ),
+    ] = None,
+    target_bytes: Annotated[
+        int | None, typer.Option(help="Choose the quality for this size of the file, within 1 %.")
+    ] = None,
+    target_bpp: Annotated[float | None, typer.Option(help="The same in bits per pixel.")] = None,
+    target_psnr: Annotated[
+        float | None, typer.Option(help="Choose the quality for this PSNR in dB, within 0.05.")
+    ] = None,
     layers: Layers = None,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     device: Device = "cpu",
@@ -78,19 +87,39 @@ def encode(
     """Compress a picture to a .dctc file."""
     from .api import encode_picture, quality_index
     from .pictures import load
+    from .target import encode_to_target, goal_of
 
-    quality_index(quality)  # an error before the work
+    quality_index(75.0 if quality is None else quality)  # an error before the work
+    aims = target_bytes, target_bpp, target_psnr
+    if quality is not None and aims != (None, None, None):
+        raise UsageError("a target chooses the quality: leave out --quality")
     kept = layers_of(layers)
     target = output_for(image, out, ".dctc", force=force)
     source = read_input(image)
     with about(image):
         picture = load(source, max_pixels=max_pixels, strip=strip)
+    goal = goal_of(picture, *aims)
     for note in picture.notes if not quiet else ():
         remark(f"{image}: {note}")
     with bar("encoding", quiet=quiet) as progress:
-        data = encode_picture(
-            picture, quality, layers=kept, tile=tile, device=device, progress=progress
-        ).data
+        if goal is None:
+            data = encode_picture(
+                picture,
+                75.0 if quality is None else quality,
+                layers=kept,
+                tile=tile,
+                device=device,
+                progress=progress,
+            ).data
+        else:
+            found = encode_to_target(
+                picture, goal, layers=kept, tile=tile, device=device, progress=progress
+            )
+            data = found.encoded.data
+    if goal is not None and not quiet:
+        if found.remark:
+            remark(f"{target}: {found.remark}")
+        remark(f"{target}: quality {found.quality:g}, {goal.describe(found.value)}")
     write_output(target, data, force=force)
     if not quiet:
         bits = 8 * len(data) / (picture.width * picture.height)
@@ -221,6 +250,8 @@ def preview(
 
 
 app.command()(demo_command.demo)
+app.command()(benchmark_command.benchmark)
+app.command()(benchmark_command.compare)
 app.command()(train_command.train)
 app.command()(train_command.export)
 app.add_typer(batch_command.app, name="batch")

@@ -13,14 +13,17 @@ import numpy.typing as npt
 from ..codec.errors import UsageError
 
 __all__ = [
+    "BdPsnr",
     "BdRate",
     "Curve",
+    "bd_psnr",
     "bd_rate",
     "bits_per_pixel",
     "ms_ssim",
     "ms_ssim_db",
     "psnr",
     "psnr_y",
+    "ssim",
 ]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -28,6 +31,7 @@ Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
 """(rates, qualities) of the same points: bits per pixel, and dB or any measure that grows."""
 
 MS_SSIM_SIDE = 160  # 11-tap window at the coarsest of five scales: (11 - 1)·2^4, pixels
+SSIM_SIDE = 11  # taps of its window, pixels
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
@@ -36,6 +40,14 @@ class BdRate(NamedTuple):
 
     percent: float
     low: float  # of the common interval of quality
+    high: float
+
+
+class BdPsnr(NamedTuple):
+    """dB gained (positive) or lost at equal rate, and over which rates."""
+
+    decibel: float
+    low: float  # of the common interval of rate, bits per pixel
     high: float
 
 
@@ -83,15 +95,27 @@ def ms_ssim(a: Pixels, b: Pixels) -> float | None:
     _check_alike(a, b)
     if min(a.shape[:2]) <= MS_SSIM_SIDE:
         return None
-    measure = _extra("pytorch_msssim").ms_ssim
-    import torch
+    return _similarity("ms_ssim", a, b)
 
-    def planes(pixels: Pixels) -> torch.Tensor:
-        channels = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
-        return torch.from_numpy(channels.astype(np.float32))[None]
 
-    with torch.inference_mode():
-        return float(measure(planes(a), planes(b), data_range=255.0))
+def ssim(a: Pixels, b: Pixels) -> float | None:
+    """Structural similarity (Wang et al. 2004), mean over the colour channels.
+
+    Gaussian window of 11 taps, standard deviation 1.5, only where it fits: what scikit-image gives
+    with `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`.
+
+    Args:
+        a: uint8, (height, width, 3) RGB or (height, width).
+        b: of the same shape.
+
+    Returns:
+        at most 1; None where the smaller side has less than 11 pixels.
+
+    Raises:
+        UsageError: shapes disagree, samples are not uint8, or pytorch-msssim is not installed.
+    """
+    _check_alike(a, b)
+    return None if min(a.shape[:2]) < SSIM_SIDE else _similarity("ssim", a, b)
 
 
 def ms_ssim_db(value: float) -> float:
@@ -129,21 +153,57 @@ def bd_rate(
     """
     pchip = _extra("scipy.interpolate").PchipInterpolator
     curves = [_rising(curve) for curve in (anchor, test)]
-    if len(curves[0][0]) < 2 or len(curves[1][0]) < 3:
+    bounds = _common([quality for quality, _ in curves], interval)
+    if bounds is None:
         return None
-    low = max(quality[0] for quality, _ in curves)
-    high = min(quality[-1] for quality, _ in curves)
+    low, high = bounds
+    ours, theirs = (
+        float(pchip(quality, np.log(rate)).integrate(low, high)) for quality, rate in curves[::-1]
+    )
+    return BdRate(100 * math.expm1((ours - theirs) / (high - low)), low, high)
+
+
+def bd_psnr(
+    anchor: Curve, test: Curve, interval: tuple[float, float] | None = None
+) -> BdPsnr | None:
+    """Bjøntegaard's mean difference of quality at equal rate; as `bd_rate` with the axes exchanged.
+
+    Args:
+        anchor, test: as `bd_rate` takes them; qualities in dB.
+        interval: of rate, (low, high), bits per pixel; None: all that both curves cover.
+
+    Returns:
+        mean difference over ln(rate) in dB, positive where `test` is better, and the interval; None
+        where `bd_rate` gives None.
+
+    Raises:
+        UsageError: as `bd_rate`.
+    """
+    pchip = _extra("scipy.interpolate").PchipInterpolator
+    curves = [_rising(curve) for curve in (anchor, test)]
+    bounds = _common([rate for _, rate in curves], interval)
+    if bounds is None:
+        return None
+    low, high = np.log(bounds)
+    ours, theirs = (
+        float(pchip(np.log(rate), quality).integrate(low, high)) for quality, rate in curves[::-1]
+    )
+    return BdPsnr((ours - theirs) / float(high - low), *bounds)
+
+
+def _common(
+    axes: Sequence[npt.NDArray[np.float64]], interval: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """What the rising coordinates of (anchor, test) both cover, or `interval` if they cover it."""
+    if len(axes[0]) < 2 or len(axes[1]) < 3:
+        return None
+    low, high = max(float(a[0]) for a in axes), min(float(a[-1]) for a in axes)
     if interval is not None:
         slack = 1e-9  # qualities come from files with few decimals
         if low > interval[0] + slack or high < interval[1] - slack:
             return None
         low, high = interval
-    if low >= high:
-        return None
-    ours, theirs = (
-        float(pchip(quality, np.log(rate)).integrate(low, high)) for quality, rate in curves[::-1]
-    )
-    return BdRate(100 * math.expm1((ours - theirs) / (high - low)), float(low), float(high))
+    return None if low >= high else (low, high)
 
 
 def _rising(curve: Curve) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -159,6 +219,19 @@ def _rising(curve: Curve) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float
             kept.append((quality, rate))
     points = np.array(kept, np.float64).reshape(-1, 2)
     return points[:, 0], points[:, 1]
+
+
+def _similarity(name: str, a: Pixels, b: Pixels) -> float:
+    """A measure of pytorch-msssim."""
+    measure = getattr(_extra("pytorch_msssim"), name)
+    import torch
+
+    def planes(pixels: Pixels) -> torch.Tensor:
+        channels = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
+        return torch.from_numpy(channels.astype(np.float32))[None]
+
+    with torch.inference_mode():
+        return float(measure(planes(a), planes(b), data_range=255.0))
 
 
 def _decibel(mean_squared_error: float) -> float:
