@@ -46,6 +46,7 @@ def complaints() -> list[str]:
 def opened(browser: Any, report: Path, complaints: list[str], **settings: Any) -> Any:
     """The page in a fresh context without network; what it complains of goes into a list."""
     context = browser.new_context(**({"viewport": {"width": 1200, "height": 900}} | settings))
+    context.set_default_timeout(90_000)  # a busy machine is no failure
     context.set_offline(True)
     page = context.new_page()
     page.on("console", lambda m: complaints.append(m.text) if m.type != "log" else None)
