@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 
 from ..models import weights
 from ..models.cost import cost_table
+from ..models.usage import KEY as USAGE_KEY
 from ..models.weights import StoredModel, WeightsError
 from .container import DEFAULT_MAX_PIXELS, read, tile_box
 from .errors import ModelError
+from .info_text import usage_text
 
 
 def info(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> dict[str, Any]:
@@ -81,6 +84,8 @@ def info(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> dict[str, Any]
 def model_info(stored: StoredModel | None = None) -> dict[str, Any]:
     """Name, ids, size, parameters, card and cost of a model (default: the one that encodes).
 
+    `usage`, if the weights file holds it, is what `codec.usage.measure` gave.
+
     `kmac` gives thousands of multiply-accumulates per pixel: context prior, prior path,
     synthesis, their sum `decoder`, and analysis (encoder only).
     """
@@ -90,7 +95,8 @@ def model_info(stored: StoredModel | None = None) -> dict[str, Any]:
         raise ModelError(str(e)) from e
     floats = weights.float_arrays(model)
     prior = sum(int(c.weight.size) for c in model.prior.convs.values())
-    hidden = {"format", "name", "config", "prior_id", "synthesis_id", "known_answer"}
+    card = {k: v for k, v in model.metadata.items() if k not in weights.OWN_KEYS}
+    used = _usage(card)
     return {
         "name": model.name,
         "prior_id": model.prior_id.hex(),
@@ -105,5 +111,17 @@ def model_info(stored: StoredModel | None = None) -> dict[str, Any]:
         },
         "layers": model.cfg.layers,
         "kmac": cost_table(model.cfg),
-        "card": {k: v for k, v in model.metadata.items() if k not in hidden},
+        "card": card,
+        **({"usage": used} if used else {}),
     }
+
+
+def _usage(card: dict[str, str]) -> dict[str, Any] | None:
+    """The figures of `codec.usage`, taken out of the card; None if it holds none."""
+    try:
+        values = json.loads(card[USAGE_KEY])
+        usage_text(values)
+    except (KeyError, TypeError, ValueError):
+        return None
+    del card[USAGE_KEY]
+    return dict(values)

@@ -59,7 +59,7 @@ def _header(values: dict[str, Any]) -> str:
 
 
 def model_text(values: dict[str, Any]) -> str:
-    """Name and ids, parameters and cost by part, and the card."""
+    """Name and ids, parameters and cost by part, what is in use by layer, and the card."""
     parameters, kmac = values["parameters"], values["kmac"]
     lines = [
         f"model     {values['name']}, {values['layers']} layers below the context",
@@ -70,5 +70,29 @@ def model_text(values: dict[str, Any]) -> str:
         "",
         table([["work", "kMAC/pixel"], *([k, f"{v:.2f}"] for k, v in kmac.items())]),
     ]
+    if "usage" in values:
+        lines += ["", usage_text(values["usage"])]
     card = [f"{key}: {value}" for key, value in sorted(values["card"].items())]
     return "\n".join([*lines, *(["", *card] if card else [])])
+
+
+MOST_NAMES = 12
+"""Dead channels that are named to a person; JSON names all."""
+
+
+def usage_text(values: dict[str, Any]) -> str:
+    """Bits per pixel and share of channels in use by quality and layer, and what is dead."""
+    count = len(values["qualities"][0]["layers"])
+    names = ["context", *(f"layer {n}" for n in range(1, count))]
+    rows = [["quality", *names]]
+    for q in values["qualities"]:
+        cells = (f"{x['bpp']:.4f} {100 * x['in_use']:3.0f} %" for x in q["layers"])
+        rows.append([f"{q['quality']:g}", *cells])
+    dead = list(values["dead"])
+    more = f" and {len(dead) - MOST_NAMES} more" if len(dead) > MOST_NAMES else ""
+    told = f"{', '.join(dead[:MOST_NAMES])}{more}" if dead else "none"
+    layers = "".join(f"\n{names[n]} is dead at every quality" for n in values["dead_layers"])
+    return (
+        f"bits per pixel and channels in use, {values['photos']} photos\n{table(rows)}\n"
+        f"dead channels, {len(dead)} of {values['channels']}: {told}{layers}"
+    )

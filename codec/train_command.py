@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .console import output_for, remark, result
+from .console import bar, output_for, remark, result
 from .errors import DctcodecError, UsageError
 
 if TYPE_CHECKING:
@@ -100,6 +100,10 @@ def export(
     card: Annotated[
         list[str] | None, typer.Option(metavar="KEY=TEXT", help="Metadata; give it again for more.")
     ] = None,
+    validation: Annotated[
+        Paths | None,
+        typer.Option(exists=True, help="Photos: what each layer uses is measured, for info."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output.")] = False,
 ) -> None:
     """Make a weights file of a run's averaged weights."""
@@ -110,6 +114,7 @@ def export(
     target = Path(output_for(str(state), out, ".safetensors", force=force))
     if str(target) == "-":
         raise UsageError("a weights file cannot go to stdout; name a file with -o")
+    held_out = _photos(validation or [], 32) if validation else []
 
     from ..models import weights
     from ..models.export import export as store
@@ -121,6 +126,14 @@ def export(
         store(average, CodecModel(cfg), target, name, {key: text for key, _, text in pairs})
     except weights.WeightsError as error:
         raise DctcodecError(str(error)) from error
+    if held_out:
+        from .usage import measure
+
+        with bar("measuring") as progress:
+            pictures = (p.numpy().transpose(1, 2, 0) for p in held_out)
+            weights.add_usage(
+                target, measure(weights.load(target), pictures, progress=progress), target
+            )
     stored = weights.load(target)
     result(
         f"{target}: {target.stat().st_size} bytes, prior {stored.prior_id.hex()}, "

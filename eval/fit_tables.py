@@ -49,7 +49,7 @@ def replace_tables(path: Path, tables: Tables, out: Path) -> None:
     stored = weights.load(path)
     arrays = weights.read_tensors(path, lambda _: True)
     arrays["tables.reach"], arrays["tables.frequencies"] = tables.reach, tables.frequencies
-    own = {"format", "name", "config", "prior_id", "synthesis_id", "known_answer"}
+    own = {*weights.OWN_KEYS, weights.USAGE_KEY}  # with other tables the encoder chooses otherwise
     card = {k: v for k, v in stored.metadata.items() if k not in own}
     weights.save(out, stored.name, stored.cfg, arrays, stored.known_answer, card)
 

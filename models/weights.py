@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,7 @@ from safetensors.numpy import save_file
 from .config import KNOT_SPACING, KNOTS, ModelConfig
 from .integer import BoundError, StoredPrior
 from .tables import Tables
+from .usage import KEY as USAGE_KEY
 
 FORMAT = "1"
 FOLDER = Path(__file__).parent / "weights"
@@ -99,6 +101,27 @@ def save(
         **card,
     }
     save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, metadata)
+
+
+OWN_KEYS = frozenset({"format", "name", "config", "prior_id", "synthesis_id", "known_answer"})
+"""Metadata that is not the card's."""
+
+
+def add_usage(path: Path, found: Mapping[str, Any], out: Path) -> None:
+    """The same model with `models.usage.usage` figures in its metadata; ids and answer stay.
+
+    `out` appears whole or not at all, and may be `path`.
+    """
+    stored = load(path)
+    card = {k: v for k, v in stored.metadata.items() if k not in OWN_KEYS}
+    card[USAGE_KEY] = json.dumps(found, separators=(",", ":"))
+    arrays = read_tensors(path, lambda _: True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        partial = Path(folder) / out.name
+        save(partial, stored.name, stored.cfg, arrays, stored.known_answer, card)
+        load(partial)
+        partial.replace(out)
+    load.cache_clear()
 
 
 def _metadata(path: Path) -> dict[str, str]:

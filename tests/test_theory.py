@@ -192,3 +192,34 @@ def test_a_setting_that_is_not_positive_is_refused_with_its_name(name: str) -> N
 def test_a_two_latent_setting_that_is_not_positive_is_refused_with_its_name() -> None:
     with pytest.raises(ValueError, match="first_std=-1"):
         hierarchical.optimum(THETA, 2, 2, first_std=-1.0)
+
+
+def both_learned(beta2: float, seed: int) -> Trained:
+    """The two-latent model with β₁ = 1 and Σ₁ learned too."""
+    shapes = {
+        "U1": (5, 3),
+        "W1": (3, 5),
+        "U2": (3, 3),
+        "W2": (3, 3),
+        "log_variance": (3,),
+        "log_first_variance": (3,),
+    }
+    return linear_training.descend(
+        lambda p: linear_training.hierarchical_objective(
+            p, AUTO, first_std=1.0, beta1=1.0, beta2=beta2, **STDS
+        ),
+        linear_training.start(shapes, seed),
+        most=600,
+    )
+
+
+def test_with_both_variances_learned_a_dearer_second_latent_collapses_as_a_whole() -> None:
+    run = both_learned(2.0, seed=0)
+    assert linear_training.singular_values(run.parameters["U2"]).max() < 1e-3
+
+
+def test_with_both_variances_learned_the_true_bound_does_not_mind_the_second_latent() -> None:
+    runs = [both_learned(1.0, seed) for seed in range(2)]
+    assert runs[0].objective == pytest.approx(runs[1].objective, abs=1e-6)
+    used = [linear_training.singular_values(r.parameters["U2"]) for r in runs]
+    assert np.abs(used[0] - used[1]).max() > 0.1

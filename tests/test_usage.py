@@ -10,7 +10,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from dctcodec.codec.cli import app
+from dctcodec.codec.info import model_info
+from dctcodec.codec.info_text import model_text
+from dctcodec.codec.usage import measure
+from dctcodec.models import weights
 from dctcodec.models.config import ModelConfig, PartConfig
+from dctcodec.models.export import export
 from dctcodec.models.model import CodecModel
 from dctcodec.models.train import TrainConfig, train, validate
 from dctcodec.models.usage import Tally, channel_names, dead_of, deaths, layer_name, usage
@@ -124,3 +130,89 @@ def test_figures_of_a_model_are_plain_data() -> None:
     assert got["channels"] == 12 + 4 + 10
     assert got["qualities"][0]["layers"][0] == {"bpp": 1.2, "in_use": 0.0833}
     assert got["dead_layers"] == [] and len(got["dead"]) == 26 - 3
+
+
+def stored(tmp_path: Path, dead: bool) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    model = started(dead)
+    export(model.state_dict(), model, path, name="tiny", card={"photos": "noise"})
+    return path
+
+
+def test_files_of_a_model_tell_its_dead_layer(tmp_path: Path) -> None:
+    photos = [p.numpy().transpose(1, 2, 0) for p in noise()]
+    path = stored(tmp_path, dead=True)
+    found = measure(weights.load(path), photos, qualities=(50, 90))
+    assert found["photos"] == 2 and found["dead_layers"] == [2]
+    assert set(channel_names(TINY)[2]) <= set(found["dead"])
+    fine = found["qualities"][1]["layers"]
+    assert fine[1]["in_use"] == 1 and fine[2]["in_use"] == 0
+
+
+def test_counted_bits_are_those_the_encoder_estimates(tmp_path: Path) -> None:
+    from dctcodec.codec.api import encode_picture
+    from dctcodec.codec.pictures import load
+
+    model = weights.load(stored(tmp_path, dead=False))
+    photo = noise(1)[0].numpy().transpose(1, 2, 0)
+    for quality in (20.0, 95.0):
+        encoded = encode_picture(load(photo), quality, model=model)
+        layers = measure(model, [photo], [quality])["qualities"][0]["layers"]
+        for layer, bits in zip(layers, encoded.estimated_bits, strict=True):
+            assert layer["bpp"] * 96 * 96 == pytest.approx(sum(bits), rel=0.03, abs=30)
+
+
+def test_figures_kept_in_a_weights_file_change_none_of_its_ids(tmp_path: Path) -> None:
+    path = stored(tmp_path, dead=True)
+    before = weights.load(path)
+    plain = model_info(before)
+    assert "usage" not in plain and plain["card"] == {"photos": "noise"}
+    assert "channels in use" not in model_text(plain)
+
+    photos = [p.numpy().transpose(1, 2, 0) for p in noise(1)]
+    weights.add_usage(path, measure(before, photos, qualities=(50, 90)), path)
+    after = weights.load(path)
+    for name in ("prior_id", "synthesis_id", "known_answer", "cfg", "name"):
+        assert getattr(before, name) == getattr(after, name), name
+    values = model_info(after)
+    assert values["card"] == plain["card"]
+    assert values["usage"]["dead_layers"] == [2]
+    text = model_text(values)
+    assert "layer 2 is dead at every quality" in text and "layer 2 luma 0,2" in text
+
+
+def test_damaged_figures_are_left_in_the_card(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    model = started(dead=False)
+    export(model.state_dict(), model, path, name="tiny", card={"usage": "much"})
+    values = model_info(weights.load(path))
+    assert values["card"] == {"usage": "much"} and "usage" not in values
+
+
+def test_export_measures_what_a_model_uses(tmp_path: Path) -> None:
+    from PIL import Image
+
+    state, out = tmp_path / "state.pt", tmp_path / "m.safetensors"
+    model = started(dead=True)
+    torch.save({"config": TINY.to_json(), "average": model.state_dict()}, state)
+    photo = tmp_path / "photo.png"
+    Image.fromarray(noise(1)[0].numpy().transpose(1, 2, 0)).save(photo)
+    line = ["export", str(state), "-o", str(out), "--validation", str(photo)]
+    outcome = CliRunner().invoke(app, line)
+    assert outcome.exit_code == 0, outcome.output
+    assert model_info(weights.load(out))["usage"]["dead_layers"] == [2]
+
+
+def test_training_warns_of_a_dead_layer_on_stderr(tmp_path: Path) -> None:
+    from PIL import Image
+
+    start = tmp_path / "start.pt"
+    model = started(dead=True)
+    torch.save({"config": TINY.to_json(), "average": model.state_dict()}, start)
+    photo = tmp_path / "photo.png"
+    Image.fromarray(noise(1)[0].numpy().transpose(1, 2, 0)).save(photo)
+    line = f"train {tmp_path / 'run'} --photos {photo} --validation {photo} --start {start}"
+    more = "--steps 1 --batch 1 --crop 64 --no-bf16 --rate 0 --device cpu"
+    outcome = CliRunner().invoke(app, f"{line} {more}".split())
+    assert outcome.exit_code == 0, outcome.output
+    assert "Warning: step 1: layer 2 is dead" in outcome.stderr

@@ -25,11 +25,11 @@ SIDE = 28
 
 EPSILON, DELTA = 0.1, 0.05
 """A dimension has collapsed if its divergence is below EPSILON nats for a share of at least
-1 − DELTA of the data: the (ε, δ)-collapse of arXiv 1911.02469, section 5."""
+1 − DELTA of the data: the (ε, δ)-collapse of arXiv 1911.02469."""
 
 ACTIVE = 0.01
 """A unit is active if the variance over the data of its posterior mean, in units of the prior's,
-exceeds this (arXiv 1509.00519, section 5)."""
+exceeds this (arXiv 1509.00519)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

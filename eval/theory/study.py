@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import conditional, hierarchical, linear_training, linear_vae
+from . import conditional, hierarchical, linear_vae
 from .digits import Digits
 from .linear_vae import Floats
 from .nonlinear import Measured, RunConfig, context_basis, measure, train
@@ -94,9 +94,7 @@ def predicted(cfg: RunConfig, covariance: Floats) -> int:
     fixed = None if cfg.learned else cfg.prior_std
     stds = {"decoder_std": cfg.decoder_std, "prior_std": cfg.prior_std}
     if cfg.kind == "vae":
-        return linear_vae.optimum(
-            theta, cfg.latents, beta=cfg.beta, fixed_std=fixed, **stds
-        ).in_use
+        return linear_vae.optimum(theta, cfg.latents, beta=cfg.beta, fixed_std=fixed, **stds).in_use
     return hierarchical.optimum(
         theta,
         cfg.latents,
@@ -188,64 +186,3 @@ def summary(cfg: RunConfig, measured: Measured) -> str:
         f"{'learned' if cfg.learned else 'fixed'}, seed {cfg.seed}: "
         f"{measured.active} of {cfg.latents} active, {measured.collapsed} collapsed"
     )
-
-
-LINEAR_LATENTS = 16
-
-
-def linear_rows(covariance: Floats) -> list[Row]:
-    """Linear models trained on the digits' covariance against the closed forms.
-
-    A row per β and model: dimensions in use as predicted and as found, the largest difference of a
-    singular value of the decoder (of U₂ with two latents), and the difference of the objectives.
-    """
-    d, power = LINEAR_LATENTS, float(np.trace(covariance))
-    # descent in the principal axes, where it is well conditioned; the data are the same
-    axes = np.diag(np.maximum(np.linalg.eigvalsh(covariance)[::-1][: 2 * d], 0.0))
-    rest = power - float(np.trace(axes))
-    moments = linear_training.Moments.of(axes, axes, axes)
-    theta, n = linear_vae.cross_spectrum(axes, axes), len(axes)
-    rows: list[Row] = []
-
-    def add(model: str, beta: float, used: int, found: Floats, expected: Floats, gap: float) -> None:
-        rows.append(
-            text(
-                {
-                    "model": model,
-                    "beta": beta,
-                    "predicted": used,
-                    "found": int((found > 1e-3).sum()),
-                    "largest": float(expected.max()),
-                    "difference": float(np.abs(found[:d] - expected).max()),
-                    "objective_gap": gap,
-                    "rest": rest,
-                }
-            )
-        )
-
-    for beta in BETAS:
-        one = linear_vae.optimum(theta, d, beta=beta)
-        run = linear_training.descend(
-            lambda p, beta=beta: linear_training.vae_objective(  # type: ignore[misc]
-                p, moments, beta=beta, decoder_std=1.0, prior_std=1.0
-            ),
-            linear_training.start({"U": (n, d), "W": (d, n), "log_variance": (d,)}, 0),
-        )
-        found = linear_training.singular_values(run.parameters["U"])
-        add("one latent", beta, one.in_use, found, one.decoder, run.objective - one.objective)
-    for beta in BETAS:
-        two = hierarchical.optimum(
-            theta, d, d, first_std=0.5, beta2=beta, decoder_std=0.5, prior_std=0.5
-        )
-        shapes = {"U1": (n, d), "W1": (d, n), "U2": (d, d), "W2": (d, d), "log_variance": (d,)}
-        run = linear_training.descend(
-            lambda p, beta=beta: linear_training.hierarchical_objective(  # type: ignore[misc]
-                p, moments, first_std=0.5, beta1=1.0, beta2=beta, decoder_std=0.5, prior_std=0.5
-            ),
-            linear_training.start(shapes, 0),
-        )
-        found = linear_training.singular_values(run.parameters["U2"])
-        add(
-            "two latents, β₂", beta, two.off_prior2, found, two.decoder2, run.objective - two.objective
-        )
-    return rows
