@@ -9,7 +9,6 @@ import numpy as np
 
 from ..models import weights
 from ..models.cost import cost_table
-from ..models.usage import KEY as USAGE_KEY
 from ..models.weights import StoredModel, WeightsError
 from .container import DEFAULT_MAX_PIXELS, read, tile_box
 from .errors import ModelError
@@ -119,9 +118,9 @@ def model_info(stored: StoredModel | None = None) -> dict[str, Any]:
 def _usage(card: dict[str, str]) -> dict[str, Any] | None:
     """The figures of `codec.usage`, taken out of the card; None if it holds none."""
     try:
-        values = json.loads(card[USAGE_KEY])
+        values = json.loads(card[weights.USAGE_KEY])
         usage_text(values)
     except (KeyError, TypeError, ValueError):
         return None
-    del card[USAGE_KEY]
+    del card[weights.USAGE_KEY]
     return dict(values)

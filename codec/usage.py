@@ -48,16 +48,14 @@ class CountingSource(StreamSource):
             0,
             np.bincount(channel, bits, n),
             np.bincount(channel, out != whole, n),
-            np.bincount(channel, minlength=n).astype(np.float64),
+            np.bincount(channel, minlength=n),
         )
         return out
 
     def latent(self, part: int, mean: Ints, index: Ints, where: npt.NDArray[np.int64]) -> Ints:
         out = super().latent(part, mean, index, where)
         bits = self.costs[index, np.minimum(np.abs(out), MOST_REACH + 1)]
-        self.counts.add(
-            part + 1, bits.sum(1, np.float64), (out != 0).sum(1, np.float64), len(where)
-        )
+        self.counts.add(part + 1, bits.sum(1, np.float64), (out != 0).sum(1), len(where))
         return out
 
 

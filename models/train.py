@@ -180,8 +180,7 @@ def validate(
             psnr.append(10 * math.log10(255**2 / max(1e-9, float((y - x).square().mean()))))
             tally.pixels += h * w
             for group, use in enumerate(out.use):
-                counts = (t.double().cpu().numpy() for t in (use.bits, use.moved))
-                tally.add(group, *counts, use.symbols)
+                tally.add(group, use.bits.cpu().numpy(), use.moved.cpu().numpy(), use.symbols)
         rows.append(
             {
                 "quality": quality,

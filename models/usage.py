@@ -67,7 +67,13 @@ class Tally:
         self.symbols: list[Counts] = [np.zeros(n) for n in sizes]
         self.pixels = 0
 
-    def add(self, group: int, bits: Counts, moved: Counts, symbols: Counts | int) -> None:
+    def add(
+        self,
+        group: int,
+        bits: npt.NDArray[Any],
+        moved: npt.NDArray[Any],
+        symbols: npt.NDArray[Any] | int,
+    ) -> None:
         """Per channel of a group: bits, symbols that the prior did not expect, all symbols."""
         self.bits[group] += bits
         self.moved[group] += moved

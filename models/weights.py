@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from .config import KNOT_SPACING, KNOTS, ModelConfig
 from .integer import BoundError, StoredPrior
 from .tables import Tables
-from .usage import KEY as USAGE_KEY
+from .usage import KEY
 
 FORMAT = "1"
 FOLDER = Path(__file__).parent / "weights"
@@ -102,6 +102,9 @@ def save(
     }
     save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, metadata)
 
+
+USAGE_KEY = KEY
+"""Metadata with the figures of `models.usage`."""
 
 OWN_KEYS = frozenset({"format", "name", "config", "prior_id", "synthesis_id", "known_answer"})
 """Metadata that is not the card's."""

@@ -186,7 +186,7 @@ def test_a_second_latent_may_leave_its_prior_and_say_nothing_of_the_data() -> No
 @pytest.mark.parametrize("name", ["beta", "decoder_std", "prior_std", "fixed_std"])
 def test_a_setting_that_is_not_positive_is_refused_with_its_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}=0"):
-        linear_vae.optimum(THETA, 2, **{name: 0.0})  # type: ignore[arg-type]
+        linear_vae.optimum(THETA, 2, **{name: 0.0})
 
 
 def test_a_two_latent_setting_that_is_not_positive_is_refused_with_its_name() -> None:

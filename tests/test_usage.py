@@ -105,7 +105,7 @@ def test_the_log_of_a_run_names_what_is_dead_and_warns(tmp_path: Path) -> None:
     model = started(dead=True)
     torch.save({"config": TINY.to_json(), "average": model.state_dict()}, path)
     cfg = TrainConfig(steps=2, batch=1, crop=64, bf16=False, rate=0.0, validate_every=0.0)
-    told = []
+    told: list[dict[str, object]] = []
     train(TINY, cfg, noise(), noise(1), tmp_path / "run", torch.device("cpu"), path, told.append)
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert log == told

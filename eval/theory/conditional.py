@@ -38,7 +38,7 @@ def residual_moments(inputs: Floats, cross: Floats, outputs: Floats) -> Floats:
 def residual_spectrum(inputs: Floats, cross: Floats, outputs: Floats) -> Floats:
     """Eigenvalues θ of E, falling, not below 0, (m,). Arguments as `residual_moments`."""
     values = np.linalg.eigvalsh(residual_moments(inputs, cross, outputs))
-    return np.maximum(values[::-1], 0.0)
+    return np.asarray(np.maximum(values[::-1], 0.0))
 
 
 def optimum(

@@ -28,10 +28,8 @@ AXES = 24
 
 LATENTS = 16
 
-BOTH = {"decoder_std": 0.5, "prior_std": 0.5}
-ONE = {"decoder_std": 1.0, "prior_std": 1.0}
-SEEN = 1e-3
-"""Singular values above this count as in use."""
+SEEN = 0.02
+"""Singular values above this count as in use; near a threshold descent closes in slowly."""
 
 
 def linear_rows(
@@ -79,14 +77,20 @@ def linear_rows(
     shapes: dict[str, tuple[int, ...]] = {"U": (n, d), "W": (d, n), "log_variance": (d,)}
     for beta in BETAS:
         one = linear_vae.optimum(theta, d, beta=beta)
-        objective = partial(vae_objective, moments=moments, beta=beta, **ONE)
+        objective = partial(
+            vae_objective, moments=moments, beta=beta, decoder_std=1.0, prior_std=1.0
+        )
         add("one latent, β", beta, objective, shapes, "U", one.decoder, one.objective)
     for kept in (1, 2, 4):
         seen = context_basis(kept) @ top  # the context of a digit in its principal axes
         x, cross = seen @ data @ seen.T, data @ seen.T
         given = conditional.optimum(conditional.residual_spectrum(x, cross, data), d)
         objective = partial(
-            conditional_objective, moments=Moments.of(x, cross, data), beta=1.0, **ONE
+            conditional_objective,
+            moments=Moments.of(x, cross, data),
+            beta=1.0,
+            decoder_std=1.0,
+            prior_std=1.0,
         )
         k = kept**2
         mine: dict[str, tuple[int, ...]] = {
@@ -98,13 +102,20 @@ def linear_rows(
         }
         add("conditional, K", kept, objective, mine, "U1", given.decoder, given.objective)
     shapes = {"U1": (n, d), "W1": (d, n), "U2": (d, d), "W2": (d, d), "log_variance": (d,)}
-    for name in ("beta2", "beta1"):
-        for beta in BETAS:
-            weights = {"beta1": 1.0, "beta2": 1.0 if name == "beta2" else 4.0, name: beta}
-            two = hierarchical.optimum(theta, d, d, first_std=0.5, **weights, **BOTH)
-            objective = partial(
-                hierarchical_objective, moments=moments, first_std=0.5, **weights, **BOTH
-            )
-            title = "two latents, β₂" if name == "beta2" else "two latents, β₁ at β₂ = 4"
-            add(title, beta, objective, shapes, "U2", two.decoder2, two.objective)
+    settings = [("two latents, β₂", b, 1.0, b) for b in BETAS]
+    settings += [("two latents, β₁ at β₂ = 4", b, b, 4.0) for b in BETAS]
+    for title, beta, beta1, beta2 in settings:
+        two = hierarchical.optimum(
+            theta, d, d, first_std=0.5, beta1=beta1, beta2=beta2, decoder_std=0.5, prior_std=0.5
+        )
+        objective = partial(
+            hierarchical_objective,
+            moments=moments,
+            first_std=0.5,
+            beta1=beta1,
+            beta2=beta2,
+            decoder_std=0.5,
+            prior_std=0.5,
+        )
+        add(title, beta, objective, shapes, "U2", two.decoder2, two.objective)
     return rows

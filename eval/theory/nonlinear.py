@@ -68,7 +68,7 @@ class Measured:
 def context_basis(kept: int) -> Floats:
     """(kept², 784): the lowest coefficients of the orthonormal DCT of a digit."""
     m = dct_matrix(SIDE)[:kept]
-    return np.kron(m, m)
+    return np.asarray(np.kron(m, m), np.float64)
 
 
 class Head(nn.Sequential):

@@ -1,6 +1,7 @@
 """docs/theory.md: its tables and figures from the rows; the words are typed.
 
 dctcodec study collapse docs/results --mnist FOLDER    (makes the rows that are missing)
+python -m dctcodec.eval.theory.codec_level PHOTOS -o docs/results/collapse-codec.csv
 python -m dctcodec.eval.theory.page                    (tables and figures of the page)
 """
 
@@ -11,12 +12,13 @@ from pathlib import Path
 
 from .figures import linear_figure, nonlinear_figure
 from .study import read_rows
-from .tables import linear_table, nonlinear_table
+from .tables import codec_table, linear_table, nonlinear_table
 
 RESULTS = Path("docs/results")
 PAGE = Path("docs/theory.md")
 FIGURES = Path("docs/science")
 ROWS, LINEAR_ROWS = "collapse.csv", "collapse-linear.csv"
+CODEC_ROWS = "collapse-codec.csv"
 
 
 def filled(words: str) -> str:
@@ -24,6 +26,7 @@ def filled(words: str) -> str:
     tables = {
         "linear": linear_table(read_rows(RESULTS / LINEAR_ROWS)),
         "nonlinear": nonlinear_table(read_rows(RESULTS / ROWS)),
+        "codec": codec_table(read_rows(RESULTS / CODEC_ROWS)),
     }
     for name, table in tables.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"

@@ -93,3 +93,16 @@ def nonlinear_table(rows: Sequence[Row]) -> str:
                 ]
             )
     return markdown(out)
+
+
+def codec_table(rows: Sequence[Row]) -> str:
+    """Per quality and layer: expected share of channels in use / share that files use, in %."""
+    if not rows:
+        return ""
+    layers = sorted({int(r["layer"]) for r in rows})
+    out = [["quality", "D", "context", *(f"layer {n}" for n in layers[1:])]]
+    for quality in dict.fromkeys(r["quality"] for r in rows):
+        mine = [r for r in rows if r["quality"] == quality]
+        cells = [f"{100 * float(r['expected']):.0f} / {100 * float(r['in_use']):.0f}" for r in mine]
+        out.append([quality, mine[0]["level"], *cells])
+    return markdown(out)
