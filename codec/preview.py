@@ -11,7 +11,7 @@ from ..models.integer import NumpyOps
 from ..models.transforms import inverse_context
 from .container import DEFAULT_MAX_PIXELS, read, tile_box
 from .engine import BLOCK, decode_context
-from .errors import UsageError
+from .errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,6 +38,8 @@ def thumbnail(
     container = read(data, mode="salvage", max_pixels=max_pixels)
     header = container.header
     stored = find_model(header.prior_id)
+    if stored.cfg.context_kind != "dct":
+        raise ModelError("previews are drawn from DCT contexts alone; decode the file instead")
     kept = stored.cfg.context_kept
     side = kept if scale is None else scale
     if not 1 <= side <= BLOCK:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,8 @@ from .errors import DctcodecError, UsageError
 
 if TYPE_CHECKING:
     import torch
+
+    from ..models.config import ModelConfig
 
 Paths = list[Path]
 
@@ -45,6 +48,12 @@ def train(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="A state.pt or .safetensors to begin with."),
     ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A field of the model's shape, for a new run."
+        ),
+    ] = None,
 ) -> None:
     """Train a model on photos. For several GPUs: torchrun -m dctcodec train …"""
     if (minutes > 0) == (steps > 0):
@@ -73,6 +82,10 @@ def train(
         model = model_config_for(out, start)
     except WeightsError as error:
         raise DctcodecError(str(error)) from error
+    if shape:
+        if state.exists() or start:
+            raise UsageError("--set is for new runs; this one has its shape already")
+        model = _shaped(model, shape)
     with _processes(device) as (place, first):
         if first:
             begun = "goes on from" if state.exists() else "will be saved as"
@@ -139,6 +152,25 @@ def export(
         f"{target}: {target.stat().st_size} bytes, prior {stored.prior_id.hex()}, "
         f"synthesis {stored.synthesis_id.hex()}"
     )
+
+
+def _shaped(model: ModelConfig, pairs: list[str]) -> ModelConfig:
+    """The configuration with some of its numbers and words replaced."""
+    values = {k: v for k, v in asdict(model).items() if isinstance(v, int | float | str)}
+    changes: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        if key not in values:
+            raise UsageError(f"--set {pair!r} is not KEY=VALUE with KEY among {', '.join(values)}")
+        try:
+            changes[key] = type(values[key])(text)
+        except ValueError:
+            kind = type(values[key]).__name__
+            raise UsageError(f"--set {key}: {text!r} is no {kind}") from None
+    try:
+        return replace(model, **changes)
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from error
 
 
 def _photos(paths: Paths, crop: int) -> list[torch.Tensor]:

@@ -68,6 +68,7 @@ class ModelConfig:
     context_kept: int = 4  # lowest coefficients kept, per axis
     context_steps: int = 12  # coding steps of the masked diffusion prior
     context_width: int = 96  # of the network that predicts masked context symbols
+    context_kind: str = "dct"  # or "down": average pooling to kept×kept per block, for the study
     coarsest_step: float = 200.0  # quantisation step at quality 0, grey levels
     finest_step: float = 5.0  # quantisation step at quality 100, grey levels
     parts: tuple[PartConfig, ...] = DEFAULT_PARTS
@@ -84,6 +85,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.context_kept <= self.context_block:
             raise ValueError(f"context_kept={self.context_kept} is not in 1…{self.context_block}")
+        if self.context_kind not in ("dct", "down"):
+            raise ValueError(f"context_kind={self.context_kind!r} is neither 'dct' nor 'down'")
         if not 0 < self.finest_step < self.coarsest_step:
             raise ValueError(f"steps {self.coarsest_step}…{self.finest_step} do not fall")
         layers = [p.layer for p in self.parts]
@@ -96,6 +99,14 @@ class ModelConfig:
     @property
     def context_channels(self) -> int:
         return 3 * self.context_kept**2
+
+    @property
+    def context_is_mean(self) -> list[bool]:
+        """Which context channels span the range of a block's mean, (channels,)."""
+        n = self.context_kept**2
+        if self.context_kind == "down":  # means of smaller cells: a range 1/kept as large
+            return [self.context_kept <= 2] * (3 * n)
+        return [k % n == 0 for k in range(3 * n)]
 
     @property
     def layers(self) -> int:
@@ -112,7 +123,10 @@ class ModelConfig:
         return float(self.coarsest_step * ratio ** (quality_index / QUALITY_STEPS))
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        if self.context_kind == "dct":  # not stored: hashes of older weights stay as they are
+            del values["context_kind"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:

@@ -165,9 +165,8 @@ class FakeQuantOps:
 
     def __init__(self, prior: FakePrior, hat: Tensor, step: Tensor, exact: bool = True) -> None:
         self.prior, self.hat, self.step, self.exact = prior, hat, step, exact
-        k = prior.cfg.context_kept
-        unit = torch.full((3 * k * k,), CONTEXT_PLANE_UNIT[1], device=step.device)
-        unit[:: k * k] = CONTEXT_PLANE_UNIT[0]
+        unit = torch.full((prior.cfg.context_channels,), CONTEXT_PLANE_UNIT[1], device=step.device)
+        unit[prior.cfg.context_is_mean] = CONTEXT_PLANE_UNIT[0]
         self.plane_unit = unit / step[:, None]  # symbols per unit of the coarse plane
 
     def conv(self, name: str, x: Tensor, act: Activation, skip: Tensor | None = None) -> Tensor:

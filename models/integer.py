@@ -135,8 +135,7 @@ class StoredPrior:
 
     def is_dc(self) -> npt.NDArray[np.bool_]:
         """Which context channels are the mean of a block."""
-        n = self.cfg.context_kept**2
-        return np.asarray(np.arange(3 * n) % n == 0)
+        return np.array(self.cfg.context_is_mean)
 
     def plane_gains(self, quality_index: int) -> Ints:
         """Plane units per context symbol, in 1/256; (channels,)."""

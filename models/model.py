@@ -13,7 +13,7 @@ from .fakequant import UNITS, FakePrior, FakeQuantOps, round_through
 from .networks import Analysis, Synthesis, knot_weights, patch_inverse, patch_transform, step_tensor
 from .schedule import context_order
 from .topology import SCALE_BITS, predict_context, walk
-from .transforms import GREY, context_basis
+from .transforms import GREY, basis_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class CodecModel(nn.Module):
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
         self.cfg = cfg
-        basis = torch.from_numpy(context_basis(cfg.context_block, cfg.context_kept))
+        basis = torch.from_numpy(basis_of(cfg.context_kind, cfg.context_block, cfg.context_kept))
         self.register_buffer("context_basis", basis, persistent=False)
         self.analysis = Analysis(cfg)
         self.synthesis = Synthesis(cfg)

@@ -15,7 +15,7 @@ from .config import ModelConfig
 from .integer_torch import TorchOps
 from .known_answer import QUALITY_INDEX, known_answer
 from .networks import Analysis, Synthesis, knot_weights, patch_inverse, patch_transform
-from .transforms import GREY, context_basis
+from .transforms import GREY, basis_of
 from .weights import StoredModel, WeightsError, float_arrays
 
 
@@ -57,7 +57,7 @@ class Runtime:
             network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.log_gain = torch.from_numpy(arrays["log_gain"])
         self.log_inverse = torch.from_numpy(arrays["log_inverse"])
-        basis = context_basis(self.cfg.context_block, self.cfg.context_kept)
+        basis = basis_of(self.cfg.context_kind, self.cfg.context_block, self.cfg.context_kept)
         self.basis = torch.from_numpy(basis).to(device)
         if known_answer(self.ops(QUALITY_INDEX), self.cfg) != stored.known_answer:
             raise WeightsError(

@@ -50,6 +50,32 @@ def context_basis(block: int, kept: int) -> Floats:
     return block_basis(block, [(u, v) for u in range(kept) for v in range(kept)])
 
 
+def pooling_basis(block: int, kept: int) -> Floats:
+    """Average pooling to kept×kept per block and colour, scaled to be orthonormal.
+
+    The downsampling context of arXiv 2302.09976 (Algorithm 3); the transpose is upsampling by
+    nearest neighbour (Algorithm 4). Where `kept` does not divide `block`, cells are as even as whole
+    pixels allow.
+
+    Returns:
+        (3·kept², 3, block, block); order and colours as `context_basis`.
+    """
+    edges = [block * i // kept for i in range(kept + 1)]
+    col = opponent_matrix()
+    out = np.zeros((3, kept, kept, 3, block, block), np.float32)
+    for u in range(kept):
+        for v in range(kept):
+            rows, columns = slice(edges[u], edges[u + 1]), slice(edges[v], edges[v + 1])
+            area = (edges[u + 1] - edges[u]) * (edges[v + 1] - edges[v])
+            out[:, u, v, :, rows, columns] = (col / np.sqrt(area))[:, :, None, None]
+    return out.reshape(3 * kept * kept, 3, block, block)
+
+
+def basis_of(kind: str, block: int, kept: int) -> Floats:
+    """Basis of a context of either kind: `dct` or `down`."""
+    return (context_basis if kind == "dct" else pooling_basis)(block, kept)
+
+
 def inverse_context(coefficients: Floats, block: int, kept: int) -> Floats:
     """Picture from context coefficients alone, by the separable inverse DCT.
 
