@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -201,7 +201,8 @@ def batch(
         if found.ignored and not quiet:
             remark(f"{found.ignored} files with other suffixes are left alone")
         try:
-            with progress(summary, quiet=quiet) as show:
+            # stdout is for the summary; Ray would tell there of workers that died
+            with redirect_stdout(sys.stderr), progress(summary, quiet=quiet) as show:
                 for outcome in job.run(plan, engine, manifest):
                     summary.add(outcome)
                     show(outcome)

@@ -182,7 +182,7 @@ def _serve(
     while True:
         try:
             task = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the run is over
             return
         outcome = worker.do(task)
         try:
