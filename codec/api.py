@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..models import weights
-from ..models.config import DISTORTION_WEIGHT
+from ..models.config import DISTORTION_WEIGHT, FRUGALITY
 from ..models.transforms import GREY
 from ..models.weights import StoredModel, WeightsError
 from .container import DEFAULT_MAX_PIXELS, Container, Header, Mode, read, tile_box, write
@@ -29,8 +29,6 @@ Progress = Callable[[float], None]
 
 DEFAULT_QUALITY = 75.0
 DEFAULT_TILE = 1024
-FRUGALITY = 0.5
-"""Share of the training's price of a bit at which the encoder prefers a smaller symbol."""
 
 
 @dataclass(frozen=True)

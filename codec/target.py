@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ..models.config import FRUGALITY
 from .api import (
     DEFAULT_TILE,
-    FRUGALITY,
     Encoded,
     Progress,
     decode_picture,

@@ -40,6 +40,12 @@ def train(
     crop: Annotated[int, typer.Option(min=32, help="Side of a crop, a multiple of 32.")] = 192,
     rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 2e-3,
     optimiser: Annotated[Literal["muon", "adamw"], typer.Option(help="Of the matrices.")] = "muon",
+    settled: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of the budget, its last, with the encoder's own choices."
+        ),
+    ] = 0.25,
     device: Annotated[str, typer.Option(help="auto: a GPU if there is one.")] = "auto",
     bf16: Annotated[bool, typer.Option("--bf16/--no-bf16", help="Compute in bfloat16.")] = True,
     compile: Annotated[bool, typer.Option("--compile", help="Compile with torch.compile.")] = False,
@@ -72,6 +78,7 @@ def train(
         crop=crop,
         rate=rate,
         optimiser=optimiser,
+        settled=settled,
         bf16=bf16,
         compile=compile,
         seed=seed,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from . import scales
-from .config import KNOT_SPACING, KNOTS, ModelConfig
+from .config import DISTORTION_WEIGHT, FRUGALITY, KNOT_SPACING, KNOTS, ModelConfig
 from .fakequant import UNITS, FakePrior, FakeQuantOps, round_through
 from .networks import Analysis, Synthesis, knot_weights, patch_inverse, patch_transform, step_tensor
 from .schedule import context_order
@@ -88,6 +88,18 @@ class CodecModel(nn.Module):
         x = self.synthesis(context_picture, z16 * g16 * step, z8 * g8 * step, state, hat)
         return torch.as_tensor(x + GREY)
 
+    @torch.no_grad()
+    def symbol_weights(self, hat: Tensor) -> list[Tensor]:
+        """Per part, (batch, channels, 1, 1): bits that a squared error of one symbol is worth."""
+        _, *gains = self.gains(self.log_inverse, hat)
+        parts = self.cfg.parts
+        sizes = [[p.channels for p in parts if p.stride == stride] for stride in (16, 8)]
+        return [
+            w
+            for g, n in zip(gains, sizes, strict=True)
+            for w in (g**2 / DISTORTION_WEIGHT).split(n, 1)
+        ]
+
     def context_bits(
         self, ops: FakeQuantOps, noisy: Tensor, c: Tensor
     ) -> tuple[Tensor, Tensor, tuple[ChannelUse, ...]]:
@@ -127,6 +139,7 @@ class CodecModel(nn.Module):
         quality_index: Tensor,
         last_layer: Tensor | None = None,
         exact: bool = True,
+        chosen: bool = False,
     ) -> Result:
         """
         Args:
@@ -134,32 +147,46 @@ class CodecModel(nn.Module):
             quality_index: (batch,), 0…400.
             last_layer: (batch,): later layers are left out (filled with the prior's mean).
             exact: follow the integer rule in the prior path.
+            chosen: symbols as the encoder chooses them, and their own bits in place of those under
+                noise; nothing is learned about the analysis then.
         """
         cfg = self.cfg
         hat, d = knot_weights(quality_index), step_tensor(cfg, quality_index)
         step, centred = d[:, None, None, None], x - GREY
         with torch.autocast(x.device.type, enabled=False):
-            y = self.context(centred, step, hat)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not chosen):
+                y = self.context(centred, step, hat)
             c = round_through(y)
-            noisy = y + torch.rand_like(y) - 0.5 if self.training else c
+            noisy = y + torch.rand_like(y) - 0.5 if self.training and not chosen else c
             picture = self.context_picture(c, step, hat)
             ops = FakeQuantOps(self.prior, hat, d, exact)
             context_bits, agnostic, use = self.context_bits(ops, noisy, c.detach())
-        y16, y8 = self.latents(centred, picture, step, hat)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not chosen):
+            y16, y8 = self.latents(centred, picture, step, hat)
         layer_bits = [torch.zeros_like(d) for _ in range(cfg.layers)]
         sixteenth = list(y16.split([p.channels for p in cfg.parts if p.stride == 16], 1))
         eighth = list(y8.split([p.channels for p in cfg.parts if p.stride == 8], 1))
         # dense slices: arithmetic on strided ones is several times slower on a CPU
         targets = [t.contiguous(memory_format=torch.channels_last) for t in sixteenth + eighth]
         filled: list[Tensor] = [torch.zeros(0)] * len(targets)
+        weights = self.symbol_weights(hat) if chosen else []
         half_use: list[ChannelUse] = []
 
         def code(part: int, half: int, mean: Tensor, index: Tensor) -> Tensor:
             y, layer = targets[part], cfg.parts[part].layer
             mask = checkerboard(y.shape[2], y.shape[3], half).to(y)
             v = y - mean
-            k = round_through(v)
-            bits = scales.logistic_bits(v + torch.rand_like(v) - 0.5 if self.training else k, index)
+            if chosen:
+                picked = scales.thrifty(v, index, weights[part], FRUGALITY)
+                through = v + (picked - v).detach()
+                bits = scales.logistic_bits(through, index)
+                # where the mean itself is sent, distortion has a say in it
+                k = torch.where(picked == 0, picked, through)
+            else:
+                k = round_through(v)
+                bits = scales.logistic_bits(
+                    v + torch.rand_like(v) - 0.5 if self.training else k, index
+                )
             if last_layer is not None:
                 sent = (layer <= last_layer).to(y)[:, None, None, None]
                 k, bits = k * sent, bits * sent

@@ -35,3 +35,21 @@ def logistic_bits(distance: Tensor, index: Tensor) -> Tensor:
         - torch.log(-torch.expm1(-inverse))
     )
     return nats / math.log(2)
+
+
+@torch.no_grad()
+def thrifty(v: Tensor, index: Tensor, weight: Tensor, frugality: float) -> Tensor:
+    """Integers for real-valued `v` as the encoder chooses them: the nearest, or one nearer to zero.
+
+    Args:
+        v: steps from the mean, symbols; index: scale indices.
+        weight: bits that a squared error of one symbol is worth.
+        frugality: share of a bit's price that counts.
+    """
+    k, a = v.round(), v.abs()
+    size = k.abs()
+    smaller = (size - 1).clamp_min(0)
+    saved = logistic_bits(size, index) - logistic_bits(smaller, index)
+    lost = ((a - smaller) ** 2 - (a - size) ** 2) * weight
+    better = (size > 0) & (frugality * saved > lost)
+    return torch.where(better, k.sign() * smaller, k)

@@ -50,6 +50,7 @@ class TrainConfig:
     balance: float = 0.7  # images count (step / 25)^balance
     drop: float = 0.08  # share of images trained with late layers left out
     agnostic: float = 0.02  # weight of the order-agnostic context bound
+    settled: float = 0.25  # share of the budget, its last, in which the encoder chooses the symbols
     float_share: float = 0.0  # share of the budget before the integer rule is switched on
     bf16: bool = True
     compile: bool = False
@@ -70,7 +71,13 @@ class State:
     step: int = 0
     seconds: float = 0.0
     megapixels: float = 0.0
+    settled: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Go on from the averaged weights, with the analysis as it is."""
+        self.model.load_state_dict(self.average)
+        self.settled = True
 
     def save(self, path: Path) -> None:
         blob = {
@@ -83,6 +90,7 @@ class State:
             "step": self.step,
             "seconds": self.seconds,
             "megapixels": self.megapixels,
+            "settled": self.settled,
             "history": self.history,
         }
         if torch.cuda.is_available():
@@ -104,6 +112,7 @@ class State:
             torch.cuda.set_rng_state(blob["cuda_rng"])
         self.step, self.seconds = blob["step"], blob["seconds"]
         self.megapixels, self.history = blob["megapixels"], blob["history"]
+        self.settled = blob.get("settled", False)
 
 
 def spent(state: State, cfg: TrainConfig) -> float:
@@ -123,11 +132,17 @@ def learning_rate(state: State, cfg: TrainConfig) -> float:
 
 
 def loss_of(
-    model: torch.nn.Module, cfg: TrainConfig, x: Tensor, q: Tensor, last: Tensor, exact: bool
+    model: torch.nn.Module,
+    cfg: TrainConfig,
+    x: Tensor,
+    q: Tensor,
+    last: Tensor,
+    exact: bool,
+    chosen: bool = False,
 ) -> tuple[Tensor, dict[str, float]]:
     """Weighted rate-distortion loss of a batch, and figures for the log."""
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
-        out = model(x, q, last, exact)
+        out = model(x, q, last, exact, chosen)
     pixels = x.shape[2] * x.shape[3]
     step = step_tensor(model_config(model), q)
     error = (out.picture.float() - x).square().sum(1).mean((1, 2))
@@ -159,11 +174,13 @@ def validate(
     photos: Sequence[Tensor],
     qualities: Sequence[int] = (10, 30, 50, 70, 90),
     side: int = 512,
+    chosen: bool = False,
 ) -> list[dict[str, Any]]:
     """Estimated bits per pixel and PSNR (8-bit RGB), means over photos, at each quality.
 
     Photos are cut to multiples of 32, at most `side`×768. `layers` holds bits per pixel and the
     share of channels in use per layer, over all photos; `unused` names the channels not in use.
+    `chosen`: symbols as the encoder chooses them rather than the nearest.
     """
     model.eval()
     rows = []
@@ -174,7 +191,7 @@ def validate(
             p = p if p.shape[2] >= p.shape[1] else p.transpose(1, 2)
             h, w = min(p.shape[1] // 32 * 32, side), min(p.shape[2] // 32 * 32, 768)
             x = p[None, :, :h, :w].to(device).float()
-            out = model(x, torch.tensor([quality * 4], device=device))
+            out = model(x, torch.tensor([quality * 4], device=device), chosen=chosen)
             y = out.picture.clamp(0, 255).round()
             bpp.append(float(out.bits.sum()) / (h * w))
             psnr.append(10 * math.log10(255**2 / max(1e-9, float((y - x).square().mean()))))
@@ -238,7 +255,7 @@ def train(
         state.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     run: torch.nn.Module = torch.compile(model) if cfg.compile else model  # type: ignore[assignment]
     if world > 1:
-        run = torch.nn.parallel.DistributedDataParallel(run)
+        run = torch.nn.parallel.DistributedDataParallel(run, find_unused_parameters=cfg.settled > 0)
     if rank == 0:
         (out / "config.json").write_text(
             json.dumps({"model": model_cfg.to_json(), "train": asdict(cfg)}, indent=1)
@@ -266,7 +283,10 @@ def train(
         full = state.rng.random(cfg.batch) >= cfg.drop
         cut = state.rng.integers(0, model_cfg.layers, cfg.batch)
         last = torch.from_numpy(np.where(full, model_cfg.layers, cut)).to(device)
-        loss, figures = loss_of(run, cfg, x, q, last, spent(state, cfg) >= cfg.float_share)
+        if cfg.settled and not state.settled and spent(state, cfg) >= 1 - cfg.settled:
+            state.settle()
+        exact = spent(state, cfg) >= cfg.float_share
+        loss, figures = loss_of(run, cfg, x, q, last, exact, state.settled)
         for o in state.optimisers:
             o.zero_grad(set_to_none=True)
         loss.backward()
@@ -362,4 +382,4 @@ def validate_average(state: State, photos: Sequence[Tensor]) -> list[dict[str, A
     averaged = CodecModel(state.model.cfg).to(device)
     averaged.load_state_dict(state.average)
     with torch.random.fork_rng(devices=[]):
-        return validate(averaged, photos)
+        return validate(averaged, photos, chosen=state.settled)

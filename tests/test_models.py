@@ -148,8 +148,11 @@ def test_the_integer_path_follows_its_float_twin() -> None:
         assert float((a - b).abs().max()) <= 6
 
 
-def test_training_learns_resumes_exactly_and_exports(tmp_path: Path) -> None:
-    cfg = TrainConfig(steps=6, batch=2, crop=64, bf16=False, report_every=1, drop=0.3, seed=1)
+@pytest.mark.parametrize("settled", [0, 0.8, 0.3])
+def test_training_learns_resumes_exactly_and_exports(tmp_path: Path, settled: float) -> None:
+    """Also where the encoder's own choices begin before or after the interruption."""
+    cfg = TrainConfig(steps=6, batch=2, crop=64, bf16=False, report_every=1, drop=0.3, seed=1,
+                      settled=settled)  # fmt: skip
     cpu = torch.device("cpu")
     whole = train(SMALL, cfg, photos(), photos(1), tmp_path / "a", cpu)
     # stop after three steps, go on later
@@ -166,6 +169,33 @@ def test_training_learns_resumes_exactly_and_exports(tmp_path: Path) -> None:
 
     assert known_answer(NumpyOps(stored.prior, QUALITY_INDEX), SMALL) == stored.known_answer
     assert known_answer(TorchOps(stored.prior, QUALITY_INDEX), SMALL) == stored.known_answer
+
+
+def test_symbols_are_chosen_in_training_as_the_encoder_chooses_them() -> None:
+    """The trainer's choice and the encoder's agree where their costs do; zero costs little."""
+    from dctcodec.models import scales
+
+    v = torch.linspace(-4, 4, 161)[None, None, None]
+    index = torch.full_like(v, 20.0)
+    plain = scales.thrifty(v, index, torch.ones_like(v), 0)
+    assert torch.equal(plain, v.round())
+    some = scales.thrifty(v, index, torch.full_like(v, 8.0), 0.5)
+    assert ((some.abs() == plain.abs()) | (some.abs() == plain.abs() - 1)).all()
+    assert (some.abs() < plain.abs()).any() and (some == plain).any()
+    assert (scales.thrifty(v, index, torch.full_like(v, 1e6), 0.5) == plain).float().mean() > 0.9
+
+
+def test_the_analysis_rests_while_the_encoder_chooses(tmp_path: Path) -> None:
+    cfg = TrainConfig(steps=3, batch=2, crop=64, bf16=False, seed=1, settled=1, warm_up=1)
+    first = CodecModel(SMALL)
+    torch.manual_seed(3)
+    export(first.state_dict(), first, tmp_path / "a.safetensors", name="small")
+    _, began = parameters_of(tmp_path / "a.safetensors")
+    done = train(SMALL, cfg, photos(), [], tmp_path / "b", torch.device("cpu"),
+                 start=tmp_path / "a.safetensors")  # fmt: skip
+    changed = {k for k, v in done.model.state_dict().items() if not torch.equal(v, began[k])}
+    assert done.settled and changed and not any(k.startswith("analysis") for k in changed)
+    assert "log_gain" not in changed and "log_inverse" in changed
 
 
 def test_training_can_go_on_from_a_weights_file(tmp_path: Path) -> None:
