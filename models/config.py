@@ -17,7 +17,7 @@ DISTORTION_WEIGHT = 0.12
 """Training minimises bits + squared error / (0.12 · step²); the encoder chooses by the same."""
 
 
-FRUGALITY = 0.5
+FRUGALITY = 0.4
 """Share of a bit's price that counts when the encoder weighs a symbol nearer to the mean.
 
 Below one, because an error costs more after synthesis than the orthonormal transform says.
