@@ -15,16 +15,19 @@ import pytest
 from PIL import Image
 
 from dctcodec.codec.errors import UsageError
+from dctcodec.eval.benchmark.published import published
 from dctcodec.eval.jpeg import QUALITIES, decode_jpeg, encode_jpeg, jpeg_at_size
 from dctcodec.eval.metrics import (
     BdRate,
     Curve,
+    bd_psnr,
     bd_rate,
     bits_per_pixel,
     ms_ssim,
     ms_ssim_db,
     psnr,
     psnr_y,
+    ssim,
 )
 
 Pixels = npt.NDArray[np.uint8]
@@ -72,7 +75,7 @@ def test_luma_psnr_weighs_the_channels() -> None:
     assert psnr_y(black[:, :, 0], black[:, :, 0] + 3) == psnr(black[:, :, 0], black[:, :, 0] + 3)
 
 
-@pytest.mark.parametrize("measure", [psnr, psnr_y, ms_ssim])
+@pytest.mark.parametrize("measure", [psnr, psnr_y, ms_ssim, ssim])
 def test_pictures_that_cannot_be_compared_are_refused(measure: object) -> None:
     assert callable(measure)
     a = np.zeros((4, 4, 3), np.uint8)
@@ -101,6 +104,36 @@ def test_ms_ssim_falls_with_the_error(photo: Pixels, noisy: Pixels) -> None:
     value, gray = ms_ssim(photo, noisy), ms_ssim(photo[:, :, 1], noisy[:, :, 1])
     assert value is not None and gray is not None
     assert 0.9 < value < 0.999 and 0.9 < gray < 0.999
+
+
+def test_ms_ssim_is_that_of_pytorch_msssim(photo: Pixels, noisy: Pixels) -> None:
+    library = pytest.importorskip("pytorch_msssim", reason="needs the extra `eval`")
+    import torch
+
+    a, b = (torch.from_numpy(p).permute(2, 0, 1)[None].double() for p in (photo, noisy))
+    expected = library.ms_ssim(a, b, data_range=255, size_average=False)
+    assert ms_ssim(photo, noisy) == pytest.approx(expected.item(), abs=1e-6)
+
+
+# SSIM
+
+
+def test_ssim_is_that_of_scikit_image(photo: Pixels, noisy: Pixels) -> None:
+    pytest.importorskip("pytorch_msssim", reason="needs pytorch-msssim (extra `eval`)")
+    metrics = pytest.importorskip("skimage.metrics", reason="needs scikit-image (extra `eval`)")
+    # Wang et al.'s constants, as scikit-image's documentation gives them.
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    for a, b in ((photo, noisy), (photo, photo[::-1]), (photo[:13, :11], noisy[:13, :11])):
+        expected = metrics.structural_similarity(a, b, data_range=255, channel_axis=2, **wang)
+        assert ssim(a, b) == pytest.approx(expected, abs=5e-5)  # float32 here
+        gray = metrics.structural_similarity(a[:, :, 1], b[:, :, 1], data_range=255, **wang)
+        assert ssim(a[:, :, 1], b[:, :, 1]) == pytest.approx(gray, abs=5e-5)  # float32 here
+
+
+def test_ssim_needs_a_window(photo: Pixels) -> None:
+    pytest.importorskip("pytorch_msssim", reason="needs pytorch-msssim (extra `eval`)")
+    assert ssim(photo[:10], photo[:10]) is None
+    assert ssim(photo[:11, :11], photo[:11, :11]) == pytest.approx(1, abs=1e-6)
 
 
 def test_ms_ssim_in_decibel() -> None:
@@ -171,6 +204,58 @@ def test_curves_that_are_none_are_refused() -> None:
         bd_rate((RATES, DECIBELS), (RATES[:3], DECIBELS))
     with pytest.raises(UsageError, match=r"rate 0\.0 is not above 0"):
         bd_rate((RATES, DECIBELS), ([0.0, *RATES[1:]], DECIBELS))
+
+
+def test_quality_gained_at_equal_rate() -> None:
+    need_scipy()
+    better: Curve = (RATES, [d + 1.5 for d in DECIBELS])
+    result = bd_psnr((RATES, DECIBELS), better)
+    assert result is not None and result == pytest.approx((1.5, 0.2, 1.6))
+    back = bd_psnr(better, (RATES, DECIBELS), (0.3, 1.0))
+    assert back is not None and back == pytest.approx((-1.5, 0.3, 1.0))
+    assert bd_psnr((RATES, DECIBELS), ([r + 9 for r in RATES], DECIBELS)) is None
+    assert bd_psnr((RATES, DECIBELS), better, (0.1, 1.0)) is None
+
+
+def other_curves() -> list[Curve]:
+    """Published ones, with the first as their anchor."""
+    return [([bpp for bpp, _ in c.psnr], [db for _, db in c.psnr]) for c in published().values()]
+
+
+def test_bd_figures_are_those_of_an_independent_package() -> None:
+    need_scipy()
+    other = pytest.importorskip("bjontegaard", reason="pip install bjontegaard")
+    anchor, *curves = other_curves()
+    settings = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
+    for curve in curves:
+        result, gain = bd_rate(anchor, curve), bd_psnr(anchor, curve)
+        assert result is not None and gain is not None
+        words = (*anchor, *curve)
+        assert result.percent == pytest.approx(other.bd_rate(*words, **settings), abs=0.01)
+        assert gain.decibel == pytest.approx(other.bd_psnr(*words, **settings), abs=0.001)
+
+
+# Against VTM 18.0 over the whole common interval, by the script that comes with the curves; it was
+# checked against the package `bjontegaard` in its turn.
+PUBLISHED_PAIRS = {
+    "hpcm-large": -19.39,
+    "lalic": -14.69,
+    "mlic++": -14.41,
+    "tcm-large": -11.15,
+    "elic": -6.37,
+    "qres-vae": -4.03,
+    "cool-chic-4.2": 1.55,
+    "vtm-9.1": 0.17,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_PAIRS)
+def test_bd_rates_of_published_pairs(name: str) -> None:
+    need_scipy()
+    curves = {n: c.psnr for n, c in published().items()}
+    anchor, test = (tuple(zip(*curves[n], strict=True)) for n in ("vtm-18.0", name))
+    result = bd_rate((anchor[0], anchor[1]), (test[0], test[1]))
+    assert result is not None and result.percent == pytest.approx(PUBLISHED_PAIRS[name], abs=0.0051)
 
 
 def mean_curve(path: Path) -> Curve | None:

@@ -191,9 +191,7 @@ def _one_thread() -> Iterator[None]:
 def _work(task: Task, out: Path) -> Row | Failure:
     """A codec that fails on a picture does not end the run; a full disk or our own errors do."""
     peer = by_name(task.codec)
-    pixels = _pixels(task.photo.path)
-    if _sum(task.photo.path) != task.photo.sha256:
-        raise DctcodecError(f"{task.photo.path}: changed during the run")
+    pixels = _pixels(task.photo)
     try:
         return measure(peer, task.level, task.order, task.photo, pixels, out)
     except (MemoryError, KeyboardInterrupt):
@@ -203,12 +201,9 @@ def _work(task: Task, out: Path) -> Row | Failure:
 
 
 @lru_cache(maxsize=32)
-def _pixels(path: Path) -> Pixels:
-    pixels = read_pixels(path)
+def _pixels(photo: Photo) -> Pixels:
+    pixels = read_pixels(photo.path)
+    if pixel_sum(pixels) != photo.sha256:
+        raise DctcodecError(f"{photo.path}: changed during the run")
     pixels.setflags(write=False)
     return pixels
-
-
-@lru_cache(maxsize=32)
-def _sum(path: Path) -> str:
-    return pixel_sum(_pixels(path))

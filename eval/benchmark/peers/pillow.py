@@ -102,7 +102,7 @@ _LIBRARIES: Final = {"webp": "libwebp", "jpg_2000": "OpenJPEG"}
 _JPEG: Final = (5, 8, 10, 15, 20, 25, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 97)
 _FEWER: Final = (5, 10, 20, 30, 50, 70, 80, 90, 95, 97)
 _AVIF: Final = (10, 25, 40, 50, 60, 70, 80, 90)
-_SLOW: Final = (15, 35, 50, 65, 85)
+_SLOW: Final = (15, 35, 55, 75)  # seconds a picture
 
 
 def _jpeg(subsampling: str) -> PillowPeer:
