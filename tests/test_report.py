@@ -230,7 +230,8 @@ def test_scatter_matching_and_speed_are_those_of_the_rows(
     expected = bd_rate(curve("jpeg-420"), curve(OURS))
     assert expected and face["bd_psnr"] == pytest.approx(expected.percent, abs=1e-3)
     assert scatter(results, "jpeg-420")[2]["bd_ms_ssim"] is None  # too small
-    assert default_peers(results)[0] == "jpeg-420"
+    assert default_peers(results, lambda _: True) == ["jpeg-420", report_folder.NASTY]
+    assert default_peers(results, lambda codec: codec != "jpeg-420") == [report_folder.NASTY]
     pair = matched(results, "face", ["jpeg-420"])
     assert pair and pair.ours.codec == OURS and pair.peers[0].codec == "jpeg-420"
     pixels = 200 * 264, 170 * 204, 96 * 96

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of the originals")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="HTML")
     parser.add_argument("--screenshot", type=Path, metavar="PNG")
-    parser.add_argument("--height", type=int, default=2400, help="of the screenshot, pixels")
+    parser.add_argument("--height", type=int, default=3100, help="of the screenshot, pixels")
     parser.add_argument("--max-bytes", type=int, default=DEFAULT_MAX_BYTES)
     parser.add_argument("--peers", help="codecs in the slider, with commas between")
     parser.add_argument("--layers-image", help="whose layers are shown")

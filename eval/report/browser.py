@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+from PIL import Image
 
 from ...codec.errors import DctcodecError, OutputError
 from ...codec.pictures import atomic_write
@@ -33,7 +36,7 @@ def find_browser() -> Path | None:
     return next((p for p in sorted(cache.glob(pattern)) if p.name in names), None)
 
 
-def screenshot(html: Path, out: Path, *, width: int = 1280, height: int = 2400) -> None:
+def screenshot(html: Path, out: Path, *, width: int = 1280, height: int = 3100) -> None:
     """A PNG of the top of a page.
 
     Args:
@@ -60,4 +63,7 @@ def screenshot(html: Path, out: Path, *, width: int = 1280, height: int = 2400) 
         if not shot.exists():
             last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
             raise OutputError(f"{out}: {browser.name} made no screenshot: {' '.join(last)}")
-        atomic_write(out, shot.read_bytes(), True)
+        small = io.BytesIO()
+        with Image.open(shot) as image:
+            image.convert("RGB").save(small, "PNG", optimize=True)
+        atomic_write(out, small.getvalue(), True)

@@ -15,7 +15,7 @@ from . import tables, words
 from .curves import HARDNESS_AT, SPEED_AT, default_peers, speed
 from .data import script_data
 from .equal import Encoder, encode_file
-from .images import Decoder, Gallery, decode_file, gallery, layers, original, thumbnail
+from .images import Decoder, Gallery, decode_file, gallery, layers, original, thumbnail, usable
 from .results import OURS, Results, Summary, read_results
 
 __all__ = ["DEFAULT_MAX_BYTES", "page", "write_report"]
@@ -61,7 +61,8 @@ def write_report(
         raise UsageError(f"no codec {unknown[0]!r} in the results ({', '.join(results.codecs)})")
     if layers_image is not None and layers_image not in images:
         raise UsageError(f"no picture {layers_image!r} at hand ({', '.join(images)})")
-    shown = default_peers(results) if peers is None else list(peers)
+    able = usable if decode is decode_file else (lambda _: True)
+    shown = default_peers(results, able) if peers is None else list(peers)
     strip = layers(results, folder, images, layers_image)
     thumbs = {n: thumbnail(original(images[n])) for n in results.images if n in images}
     empty = Gallery(items=[], remark="")
@@ -84,6 +85,7 @@ def page(
     summary = _summaries(results)
     ours = summary.get(OURS)
     dataset = str(results.meta.get("dataset", "")) or "pictures"
+    dataset = "Kodak" if dataset == "kodak" else dataset
     parts = {
         "title": f"dctcodec benchmark: {escape(dataset)}",
         "css": _asset("page.css"),

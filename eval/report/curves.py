@@ -183,9 +183,15 @@ def _apart(a: Row, b: Row) -> float:
     return abs(math.log(a.bytes / b.bytes))
 
 
-def default_peers(results: Results) -> list[str]:
-    """The anchor, and the codec with the lowest BD-rate by PSNR, of those with files."""
+def default_peers(results: Results, usable: Callable[[str], bool]) -> list[str]:
+    """The anchor, and the codec with the lowest BD-rate by PSNR.
+
+    Args:
+        usable: whether a codec can decode here; those that cannot, or have no files, are passed
+            over.
+    """
     known = {r.codec for r in results.rows if r.file is not None} - {OURS}
+    known = {codec for codec in known if usable(codec)}
     best = sorted(
         (s.bd_rate_psnr, s.codec)
         for s in results.summary

@@ -15,8 +15,9 @@ from .text import rounded, shared
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "bar")
 
 FAMILIES = (
-    (r"dctcodec", 0), (r"jpeg ?2000|jp2|j2k", 8), (r"jpeg ?xl|jxl", 3), (r"jpeg", 1), (r"webp", 5),
-    (r"avif|av1", 2), (r"bpg|hm|vtm", 9), (r"bmshj", 4), (r"mbt|minnen", 7), (r"cheng", 6),
+    (r"dctcodec", 0), (r"jpeg[ -]?2000|jp2|j2k", 8), (r"jpeg[ -]?xl|jxl", 3), (r"jpeg", 1),
+    (r"webp", 5), (r"avif|av1", 2), (r"bpg|hm|vtm", 9), (r"bmshj", 4),
+    (r"mbt|minnen", 7), (r"cheng", 6),
 )  # fmt: skip
 """Name → colour variable of page.css: variants of one codec share a colour and differ in marker."""
 

@@ -55,6 +55,13 @@ def decode_file(codec: str, data: bytes) -> Pixels:
     return _rgb(np.asarray(peers.by_name(codec).decode(data)))
 
 
+def usable(codec: str) -> bool:
+    """Whether the benchmark has a peer of that name that can run here."""
+    from ..benchmark import peers
+
+    return codec == OURS or (codec in peers.all_peers() and peers.by_name(codec).missing() is None)
+
+
 def original(path: Path) -> Pixels:
     """A picture as the codecs saw it, uint8 (height, width, 3)."""
     return _rgb(load(path).pixels)
@@ -289,8 +296,8 @@ def layers(
     image: str | None,
     *,
     rate: float = 0.9,
-    width: int = 384,
-    height: int = 320,
+    width: int = 288,
+    height: int = 256,
     quality: int = 82,
 ) -> dict[str, Any] | None:
     """What each layer of one of our files adds, from the context alone to the whole file.

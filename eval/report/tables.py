@@ -52,7 +52,8 @@ def summary_table(
         if fixed:
             cells.insert(1, ("0 %" if anchor else signed(s.bd_rate_psnr_fixed), key(codec)))
         title = results.title(codec)
-        under = codec if codec != title else shared(results, codec)
+        mine = (r for r in results.rows if r.codec == codec)
+        under = codec if codec != title else next(r.version for r in mine)
         body.append(
             f"<tr{' class=ours' if codec == OURS else ''}>"
             f'<th scope="row" data-value="{escape(title)}">{escape(title)}'
@@ -88,20 +89,21 @@ def _meter(value: float | None, reach: float) -> str:
 
 
 def settings_table(results: Results) -> str:
+    """Levels have a column where the run does not tell them with the settings."""
+    told = bool(results.meta.get("settings"))
+    heads = ("Version", "Settings") if told else ("Version", "Settings", "Levels")
     body = []
     for codec in results.codecs:
         mine = sorted((r for r in results.rows if r.codec == codec), key=lambda r: r.order)
         levels = ", ".join(dict.fromkeys(r.setting for r in mine))
-        cells = (mine[0].version, shared(results, codec), levels)
+        cells = (mine[0].version, shared(results, codec), levels)[: len(heads)]
         body.append(
             f"<tr{' class=ours' if codec == OURS else ''}>"
             f'<th scope="row">{escape(results.title(codec))}</th>'
             + "".join(f'<td class="left">{escape(t)}</td>' for t in cells)
             + "</tr>"
         )
-    head = "".join(
-        f'<th scope="col" class="left">{h}</th>' for h in ("Version", "Settings", "Levels")
-    )
+    head = "".join(f'<th scope="col" class="left">{h}</th>' for h in heads)
     return (
         f'<table><thead><tr><th scope="col">Codec</th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table>"

@@ -67,15 +67,16 @@ def _ranking(summary: Summary) -> float:
 def facts(results: Results, ours: Summary | None, speeds: Mapping[str, Speed]) -> str:
     items: list[tuple[str, str, str]] = []
     if ours is not None:
-        interval = over(ours.psnr_interval)
-        items.append(("BD-rate by PSNR", signed(ours.bd_rate_psnr), interval))
-        if ours.bd_rate_psnr_fixed is not None:
-            items.append(("the same", signed(ours.bd_rate_psnr_fixed), "30.5–37 dB only"))
-        items.append(
-            ("BD-rate by MS-SSIM", signed(ours.bd_rate_ms_ssim), over(ours.ms_ssim_interval))
+        whole, similar = over(ours.psnr_interval), over(ours.ms_ssim_interval)
+        figures = (
+            ("BD-rate by PSNR", ours.bd_rate_psnr, " %", whole),
+            ("BD-rate by PSNR", ours.bd_rate_psnr_fixed, " %", "30.5–37 dB only"),
+            ("BD-rate by MS-SSIM", ours.bd_rate_ms_ssim, " %", similar),
+            ("BD-PSNR", ours.bd_psnr, " dB", "at equal rate"),
         )
-        if ours.bd_psnr is not None:
-            items.append(("BD-PSNR", signed(ours.bd_psnr, 2, " dB"), "at equal rate"))
+        for name, value, unit, small in figures:
+            if value is not None:
+                items.append((name, signed(value, 2 if unit == " dB" else 1, unit), small))
     v = speeds.get(OURS)
     if v is not None:
         for word, value in (("encoded", v.encode), ("decoded", v.decode)):
@@ -141,8 +142,9 @@ def meta(meta: Mapping[str, Any]) -> str:
             return ", ".join(map(str, value))
         return str(value)
 
-    first = ("dataset", "date", "machine", "versions", "anchor")
-    told = ("notes", "rules", "titles", "settings", "codecs")  # elsewhere on the page
+    first = ("dataset", "date", "machine", "versions")
+    # What stands elsewhere on the page.
+    told = {"notes", "rules", "titles", "settings", "codecs", "pictures", "anchor"}
     keys = [k for k in first if k in meta] + [k for k in meta if k not in (*first, *told)]
     return "".join(
         f"<dt>{escape(k.replace('_', ' '))}</dt><dd>{escape(text(meta[k]))}</dd>" for k in keys

@@ -27,7 +27,7 @@ const MARKERS = {
 const niceStep = (span, count) => {
   const raw = span / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(raw));
-  return [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
+  return [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.8);
 };
 
 const linearTicks = (low, high, count) => {
@@ -68,7 +68,7 @@ const drawChart = (host, spec) => {
   const old = host.querySelector("svg");
   const width = Math.max(260, host.clientWidth);
   const height = Math.round(Math.min(560, Math.max(330, width * (spec.ratio || 0.54))));
-  const box = { left: 52, right: 16, top: 14, bottom: 46 };
+  const box = { left: 56, right: 16, top: 14, bottom: 46 };
   const inner = { w: width - box.left - box.right, h: height - box.top - box.bottom };
   const points = spec.series.flatMap((s) => s.points);
   const svg = el("svg", {
@@ -99,7 +99,7 @@ const drawChart = (host, spec) => {
     const t = (v) => ((v - low) / (high - low)) * size;
     return { t, low, high, ...linearTicks(low, high, tickRoom) };
   };
-  const x = axis("x", inner.w, Math.max(3, Math.floor(inner.w / 62)));
+  const x = axis("x", inner.w, Math.max(3, Math.floor(inner.w / 56)));
   const y = axis("y", inner.h, Math.max(4, Math.floor(inner.h / 52)));
   const px = (v) => box.left + x.t(v);
   const py = (v) => box.top + inner.h - y.t(v);
