@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,7 @@ def benchmark(
     folder = out or Path(f"benchmark-{dataset.name}")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is no folder; name another one with -o")
+    began = time.monotonic()
     with _live(quiet=quiet) as report:
         try:
             outcome = run(cfg, dataset, folder, report)
@@ -101,7 +103,11 @@ def benchmark(
     result(table([list(HEAD), *map(cells, outcome.summaries)]))
     if not quiet:
         page = outcome.report or folder / "summary.md"
-        remark(f"{folder}: {len(outcome.rows)} rows, {len(dataset.photos)} pictures; see {page}")
+        seconds = time.monotonic() - began
+        remark(
+            f"{folder}: {len(outcome.rows)} rows, {len(dataset.photos)} pictures, "
+            f"{seconds:.0f} s; see {page}"
+        )
 
 
 def compare(

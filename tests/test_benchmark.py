@@ -224,6 +224,21 @@ def test_names_choose_codecs() -> None:
             choose([wrong])
 
 
+def test_the_codecs_that_the_page_adds_work(photo: Pixels) -> None:
+    import re
+
+    from dctcodec.eval.benchmark.peers.pillow import PillowPeer
+
+    page = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    entry, module = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"PillowPeer": PillowPeer, "Peer": Peer, "Pixels": Pixels, "np": np}
+    names["UsageError"] = UsageError
+    exec(f"added = {entry}\n{module}", names)
+    added, raw = names["added"], names["Raw"]()
+    assert added.decode(added.encode(photo, 50)).shape == photo.shape
+    assert (raw.decode(raw.encode(photo, 1)) == photo).all()
+
+
 class Toy:
     """In place of a model of the zoo: strings that hold the picture itself."""
 

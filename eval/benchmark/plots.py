@@ -74,6 +74,8 @@ def _curves(
     label: str,
     title: str,
 ) -> list[Path]:
+    from matplotlib.ticker import LogLocator
+
     def content(axes: Any) -> None:
         for n, (name, (bpp, value)) in enumerate(measured.items()):
             if bpp:
@@ -86,7 +88,9 @@ def _curves(
                 label=f"{name}, published",
             )  # fmt: skip
         axes.set(xscale="log", xlabel="bits per pixel", ylabel=label, title=title)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
 
     return _save(path, content)
 
