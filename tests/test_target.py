@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import dctcodec
-from dctcodec.codec import target
+from dctcodec.codec import api, target
 from dctcodec.codec.cli import app
 from dctcodec.codec.errors import UsageError
 from dctcodec.codec.pictures import load
@@ -66,7 +66,7 @@ def test_between_two_qualities_the_encoder_itself_is_tuned(
     photo: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if neighbouring qualities lay far apart: only every fortieth quarter exists.
-    honest = target.encode_picture
+    honest = api.encode_picture
 
     def coarse(picture: object, quality: float, **settings: object) -> object:
         return honest(picture, 10 * round(quality / 10), **settings)  # type: ignore[arg-type]
