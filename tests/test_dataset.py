@@ -106,6 +106,7 @@ def test_loader_processes_decode_each_picture_once(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_loader_processes_decode_whole_pictures(folder: Path) -> None:
     loader = DataLoader(
         CompressedFolder(str(folder / "photos")),
