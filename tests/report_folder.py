@@ -15,8 +15,8 @@ from dctcodec.codec.api import encode_picture
 from dctcodec.codec.pictures import load
 from dctcodec.eval.jpeg import encode_jpeg
 from dctcodec.eval.metrics import bd_rate, ms_ssim, ms_ssim_db, psnr, psnr_y
-from dctcodec.eval.report.images import decode_file
 from dctcodec.eval.report.results import OURS
+from dctcodec.eval.report.store import decode_file
 
 Pixels = npt.NDArray[np.uint8]
 

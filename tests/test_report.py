@@ -22,8 +22,8 @@ from dctcodec.eval.metrics import bd_rate, ms_ssim_db, psnr
 from dctcodec.eval.report import write_report
 from dctcodec.eval.report.curves import default_peers, matched, scatter, speed
 from dctcodec.eval.report.equal import nearer
-from dctcodec.eval.report.images import browser_kind
 from dctcodec.eval.report.results import OURS, read_results
+from dctcodec.eval.report.store import browser_kind
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ...codec.errors import DctcodecError, UsageError
-from ...data.photos import SUFFIXES
+from ...codec.errors import DctcodecError
+from ..benchmark.dataset import folder_dataset
 from .browser import screenshot
 from .build import DEFAULT_MAX_BYTES, write_report
-
-
-def pictures(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their names without suffix, as the benchmark calls them."""
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; --data takes the folder of the originals")
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
 
 
 def main() -> None:
@@ -36,7 +29,7 @@ def main() -> None:
     try:
         write_report(
             args.folder,
-            pictures(args.data),
+            folder_dataset(args.data).paths,
             args.output,
             max_bytes=args.max_bytes,
             peers=args.peers.split(",") if args.peers else None,

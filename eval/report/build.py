@@ -15,8 +15,9 @@ from . import tables, words
 from .curves import HARDNESS_AT, SPEED_AT, default_peers, speed
 from .data import script_data
 from .equal import Encoder, encode_file
-from .images import Decoder, Gallery, decode_file, gallery, layers, original, thumbnail, usable
+from .images import Gallery, gallery, layers
 from .results import OURS, Results, Summary, read_results
+from .store import Decoder, decode_file, original, thumbnail, usable
 
 __all__ = ["DEFAULT_MAX_BYTES", "page", "write_report"]
 
