@@ -25,10 +25,10 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
             yield "/".join(file.parts[-3:]), file.read_bytes()
         return
     try:
-        with zipfile.ZipFile(path) as pack:
-            for name in sorted(pack.namelist()):
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
                 if name.endswith(".png"):
-                    yield "/".join(PurePosixPath(name).parts[-3:]), pack.read(name)
+                    yield "/".join(PurePosixPath(name).parts[-3:]), archive.read(name)
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path}: neither a folder nor a zip ({error})") from error
 

@@ -191,7 +191,8 @@ def test_the_importance_weighted_bound_finds_the_likelihood_of_a_linear_gaussian
         z = q.sample()
         prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
         given = torch.distributions.Normal(z @ w.T, noise).log_prob(x).sum(1)
-        return prior + given - q.log_prob(z)
+        weight: torch.Tensor = prior + given - q.log_prob(z)
+        return weight
 
     bounds = [
         torch.stack([importance_bound(draw, s) for _ in range(1000 // s)]) for s in (1, 10, 500)

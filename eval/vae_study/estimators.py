@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -101,11 +102,10 @@ def measure(
                 [a.posterior.mean.flatten(1) for a in down.layers if a.posterior is not None]
             )
         if model.prior is not None and y is not None:
-            prior = model.prior
-            context_elbo += sum(float(prior.bound(y).sum()) for _ in range(passes)) / passes
-            context_nll -= float(
-                importance_bound(lambda p=prior, v=y: p.log_weight(v), samples).sum()
-            )  # type: ignore[misc]
+            bounds = [float(model.prior.bound(y).sum()) for _ in range(passes)]
+            context_elbo += sum(bounds) / passes
+            draw = partial(model.prior.log_weight, y)
+            context_nll -= float(importance_bound(draw, samples).sum())
             contexts.append(y.flatten(1))
     count = len(x)
     kl = [float(u.sum()) / count for u in kl_units]

@@ -57,7 +57,7 @@ def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 
 def _per_dimension(row: Row, nats: float) -> float:
-    return nats / row["dimensions"] / math.log(2)
+    return nats / int(row["dimensions"]) / math.log(2)
 
 
 def sets_table(rows: Sequence[Row]) -> str:
@@ -354,7 +354,8 @@ def filled(page: str, made: dict[str, str]) -> str:
     """A page with its tables put between `<!-- table: name -->` and `<!-- end -->`."""
     for name, table in made.items():
         pattern = rf"(<!-- table: {name} -->\n).*?(\n?<!-- end -->)"
-        page = re.sub(pattern, lambda m, t=table: f"{m[1]}{t}\n<!-- end -->", page, flags=re.S)
+        safe = table.replace("\\", r"\\")
+        page = re.sub(pattern, rf"\g<1>{safe}\n<!-- end -->", page, flags=re.S)
     return page
 
 

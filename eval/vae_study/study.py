@@ -192,7 +192,7 @@ def _draw(model: Hierarchy, x: torch.Tensor, path: Path) -> None:
             pictures["context"] = model.context.picture(model.context(shown))
     arrays = {k: (v * 255).round().to(torch.uint8).cpu().numpy() for k, v in pictures.items()}
     packed = io.BytesIO()  # given a name, NumPy would add its own suffix to it
-    np.savez_compressed(packed, **arrays)
+    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
     _atomic(path, lambda p: p.write_bytes(packed.getvalue()))
 
 

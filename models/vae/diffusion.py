@@ -42,7 +42,7 @@ class Denoiser(nn.Module):
         super().__init__()
         width = cfg.channels
         self.channels, self.size = channels, size
-        self.half = -(-size // 2)
+        self.half_size = -(-size // 2)
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
         self.place = nn.Parameter(torch.zeros(width, size, size))
         self.upper = nn.ModuleList(StepBlock(width, cfg.steps) for _ in range(cfg.blocks))
@@ -60,7 +60,7 @@ class Denoiser(nn.Module):
         for block in self.upper:
             h = block(h, t)
         if self.join is not None:
-            low = resized(h, self.half)
+            low = resized(h, self.half_size)
             for block in self.lower:
                 low = block(low, t)
             h = self.join(torch.cat([h, resized(low, self.size)], 1))
