@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import batch_command, benchmark_command, demo_command, train_command
+from . import batch_command, benchmark_command, demo_command, study_command, train_command
 from .console import (
     Rim,
     about,
@@ -255,6 +255,7 @@ app.command()(benchmark_command.compare)
 app.command()(train_command.train)
 app.command()(train_command.export)
 app.add_typer(batch_command.app, name="batch")
+app.add_typer(study_command.study, name="study")
 
 
 def version(show: bool) -> None:
