@@ -17,7 +17,7 @@ from .console import about, read_input, remark, result, table
 from .container import DEFAULT_MAX_PIXELS
 from .errors import UsageError
 
-# Nowhere else but in the demo does the codec import eval; the command line is the rim, above both.
+# Of the codec only commands import eval: the command line is the rim, above both.
 if TYPE_CHECKING:
     from ..eval.benchmark.dataset import Dataset
     from ..eval.benchmark.rows import Row

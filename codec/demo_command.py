@@ -83,7 +83,7 @@ def _compare(
     picture: Picture, decoded: Picture, data: bytes, folder: Path, quality: float
 ) -> list[list[str]]:
     """A table of both codecs; writes demo.jpg."""
-    # Nowhere else does the codec import eval; the command line is the rim, above both.
+    # Of the codec only commands import eval: the command line is the rim, above both.
     from PIL import Image
 
     from ..eval.jpeg import jpeg_at_size

@@ -8,7 +8,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -31,7 +31,7 @@ from dctcodec.eval.benchmark.peers import Peer, all_peers, by_name, choose
 from dctcodec.eval.benchmark.peers.compressai import Zoo, import_compressai
 from dctcodec.eval.benchmark.rows import Row, key_of, read_csv, read_log, to_csv, to_line
 from dctcodec.eval.benchmark.runner import LOG, Failure, plan, run
-from dctcodec.eval.benchmark.summary import RULES, Point, curves, summarise
+from dctcodec.eval.benchmark.summary import RULES, Point, cells, curves, summarise
 
 pytest.importorskip("pytorch_msssim", reason="needs the extra `eval`")
 pytest.importorskip("scipy", reason="needs the extra `eval`")
@@ -397,8 +397,6 @@ def test_rows_come_back_from_json_and_csv(pictures: Path, tmp_path: Path) -> Non
     rows, _ = rows_of(pictures, tmp_path, "jpeg-420")
     rows[0] = replace(rows[0], psnr_rgb=math.inf, file=None)
     assert rows[1].ms_ssim is None  # too small
-    from dataclasses import asdict
-
     (tmp_path / "t.csv").write_text(to_csv([asdict(row) for row in rows]))
     assert read_csv(tmp_path / "t.csv") == rows
     (tmp_path / "t.jsonl").write_text("".join(map(to_line, rows)))
@@ -684,3 +682,37 @@ def test_compare_tells_small_from_equal_and_takes_gray(photo: Pixels, tmp_path: 
     assert same["equal"] and same["psnr_rgb"] is None
     assert dark["psnr_rgb"] > 0 and dark["ms_ssim"] is None and not dark["equal"]
     assert invoke("compare", *names).stdout.splitlines()[2].split()[-2:] == ["small", "small"]
+
+
+# What is committed
+
+RESULTS = ROOT / "docs" / "benchmark"
+needs_results = pytest.mark.skipif(
+    not (RESULTS / "results.csv").is_file(), reason="needs the results in docs/benchmark"
+)
+
+
+@needs_results
+def test_the_committed_summary_is_that_of_its_rows() -> None:
+    rows = read_csv(RESULTS / "results.csv")
+    points = curves(rows, len({row.image for row in rows}))
+    with (RESULTS / "summary.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    titles = {record["codec"]: record["title"] for record in table}
+    versions = {row.codec: row.version for row in rows}
+    found = summarise(points, table[0]["anchor"], titles, versions)
+    assert to_csv([asdict(summary) for summary in found]) == (RESULTS / "summary.csv").read_text()
+    page = (RESULTS / "summary.md").read_text(encoding="utf-8")
+    for summary in found:
+        assert "| " + " | ".join(cells(summary)) + " |" in page
+
+
+@needs_results
+def test_the_committed_rows_are_of_kodak_and_complete() -> None:
+    rows = read_csv(RESULTS / "results.csv")
+    assert len({row.image_sha256 for row in rows}) == 24
+    for codec in {row.codec for row in rows}:
+        mine = [row for row in rows if row.codec == codec]
+        levels = {row.settings for row in mine}
+        assert len(mine) == 24 * len(levels), codec
+        assert len({row.version for row in mine}) == 1, codec
