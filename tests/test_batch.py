@@ -224,6 +224,8 @@ def test_a_foreign_file_is_not_overwritten_but_one_with_the_same_bytes_will_do(a
     assert "3 done, 0 done before, 1 failed" in outcome.stdout
     assert versions(again / "out") == before
     assert Path("out/a.png.dctc").read_bytes() == b"mine"
+    assert counts("-q", 30) == (0, 3, 1)  # the failure's own line does not make the file ours
+    assert Path("out/a.png.dctc").read_bytes() == b"mine"
     assert counts("-q", 30, "--force") == (1, 3, 0)
 
 
@@ -264,6 +266,8 @@ def test_two_members_of_one_name_do_not_overwrite_each_other(here: Path) -> None
     outcome = run("encode", "shard.tar", "out", "-j", 1)
     assert outcome.exit_code == 1
     assert "its output would be that of shard.tar!" in outcome.stderr
+    values = json.loads(run("encode", "shard.tar", "out", "-j", 1, "--json").stdout)
+    assert (values["done"], values["done_before"], values["failed"]) == (0, 1, 1)
 
 
 def test_a_batch_refuses_a_manifest_that_another_one_writes(here: Path) -> None:
@@ -288,10 +292,15 @@ def test_a_file_that_was_written_but_not_noted_as_done_counts(again: Path) -> No
     before = versions(again / "out")
     kept = [json.dumps(r) for r in lines(path, "written")]
     path.write_text("\n".join(kept) + "\n")
-    Path("out/a.png.dctc").write_bytes(b"not what was noted")
-    assert counts("-q", 30) == (1, 3, 0)
+    os.remove("out/a.png.dctc")  # killed before it had its name
+    Path("out/sub/a.png.dctc").write_bytes(b"not what was noted")
+    assert counts("-q", 30) == (1, 2, 1)
     after = versions(again / "out")
-    assert {n for n in OUTPUTS if before[n] != after[n]} == {"a.png.dctc"}
+    assert {n for n in OUTPUTS if before[n] == after[n]} == {
+        "sub/a.jpg.dctc",
+        "sub/deep/ü b.webp.dctc",
+    }
+    assert Path("out/sub/a.png.dctc").read_bytes() == b"not what was noted"
 
 
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(again: Path) -> None:
@@ -390,7 +399,7 @@ def test_progress_tells_rate_bytes_and_time_left() -> None:
     record = Record(source="a", output="a", state="done", bytes_in=1000, bytes_out=250)
     summary.add(Outcome(record=record))
     text = status(summary)
-    assert text == "0.10 pictures/s, 1.0 kB in, 250.0 B out (25.0 %), 0:20 left"
+    assert text == "0.10 pictures/s, 1.0 kB in, 250 B out (25.0 %), 0:20 left"
     assert size(12_345_678) == "12.3 MB"
 
 

@@ -80,6 +80,7 @@ def plan(
         error = source.error
         if error is None and output in taken:
             error = f"its output would be that of {taken[output].label}"
+            output = ""  # or this line would count as that one's
         if error is not None:
             refused.append(Record(source=source.label, output=output, state="failed", error=error))
             continue
@@ -94,7 +95,7 @@ def plan(
                 source=source,
                 output=output,
                 target=store.join(destination, output),
-                replace=force or (last is not None and last.source == source.label),
+                replace=force or manifest.made.get(output) == source.label,
                 known=known,
             )
         )

@@ -87,17 +87,18 @@ class Manifest:
         if not _lock(self._file):
             self._file.close()
             raise OutputError(f"{path}: another batch is writing it; wait, or name another one")
-        self.latest = self._read()
+        self.latest: dict[str, Record] = {}  # by output
+        self.made: dict[str, str] = {}  # outputs that were once done, and from which source
+        self._read()
 
     def _fetch(self, mirror: str) -> None:
         fs, there = store.filesystem(mirror)
         if store.patiently(lambda: fs.exists(there)):
             store.write(self.path, store.read(mirror))
 
-    def _read(self) -> dict[str, Record]:
+    def _read(self) -> None:
         """The last line of each output; what is no whole line is passed over."""
         self._file.seek(0)
-        latest: dict[str, Record] = {}
         last = b"\n"
         for last in self._file:
             try:
@@ -105,13 +106,18 @@ class Manifest:
                 record = Record(**{k: v for k, v in values.items() if k in _FIELDS})
             except (ValueError, TypeError, AttributeError):
                 continue
-            latest[record.output] = record
+            self._keep(record)
         if not last.endswith(b"\n"):  # the machine went down within a line
             os.write(self._file.fileno(), b"\n")
-        return latest
+
+    def _keep(self, record: Record) -> None:
+        self.latest[record.output] = record
+        if record.state == "done":
+            self.made[record.output] = record.source
 
     def add(self, record: Record) -> None:
-        self.latest[record.output] = record
+        """Add a line."""
+        self._keep(record)
         append(self.path, record)
 
     def copy(self) -> None:
