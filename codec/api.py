@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from ..models import weights
 from ..models.config import DISTORTION_WEIGHT, FRUGALITY
 from ..models.transforms import GREY
 from ..models.weights import StoredModel, WeightsError
+from . import presets
 from .container import DEFAULT_MAX_PIXELS, Container, Header, Mode, read, tile_box, write
 from .engine import BLOCK, PictureSource, StreamSource, TileSymbols, run_tile, split_parts
 from .entropy import TableModels, Tally
@@ -92,6 +93,16 @@ def _default_model() -> StoredModel:
         return weights.default()
     except WeightsError as e:
         raise ModelError(str(e)) from e
+
+
+def default_runtime(device: str = "cpu") -> tuple[StoredModel, Any]:
+    """The model that encodes, and its networks ready to run.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    stored = _default_model()
+    return stored, _runtime(stored, device)
 
 
 def find_model(prior_id: bytes) -> StoredModel:
@@ -340,6 +351,11 @@ def decode_picture(
         raise UsageError(
             f"region {x},{y},{w},{h} is not within the picture of {header.width}x{header.height}"
         )
+    if (preset := presets.find(header.prior_id)) is not None:
+        picture = presets.decode(container, preset)
+        pixels = np.ascontiguousarray(picture.pixels[y : y + h, x : x + w])
+        alpha = _alpha(container, (x, y, w, h))
+        return Decoded(replace(picture, pixels=pixels, alpha=alpha), ())
     stored = find_model(header.prior_id)
     if header.layers > stored.cfg.layers:
         raise BitstreamError(f"{header.layers} layers; the model has {stored.cfg.layers}")

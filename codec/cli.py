@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import batch_command, benchmark_command, demo_command, study_command, train_command
+from . import (
+    batch_command,
+    benchmark_command,
+    demo_command,
+    sample_command,
+    study_command,
+    train_command,
+)
 from .console import (
     Rim,
     about,
@@ -77,6 +84,10 @@ def encode(
         float | None, typer.Option(help="Choose the quality for this PSNR in dB, within 0.05.")
     ] = None,
     layers: Layers = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="paper, paper-down: the published setting, a 5-bit context alone."),
+    ] = None,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     device: Device = "cpu",
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and ICC.")] = False,
@@ -85,6 +96,7 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Compress a picture to a .dctc file."""
+    from . import presets
     from .api import encode_picture, quality_index
     from .pictures import load
     from .target import encode_to_target, goal_of
@@ -94,6 +106,8 @@ def encode(
     if quality is not None and aims != (None, None, None):
         raise UsageError("a target chooses the quality: leave out --quality")
     kept = layers_of(layers)
+    if preset is not None and (quality is not None or aims != (None, None, None) or kept):
+        raise UsageError("a preset has one quality and no layers: leave out the options for both")
     target = output_for(image, out, ".dctc", force=force)
     source = read_input(image)
     with about(image):
@@ -102,7 +116,9 @@ def encode(
     for note in picture.notes if not quiet else ():
         remark(f"{image}: {note}")
     with bar("encoding", quiet=quiet) as progress:
-        if goal is None:
+        if preset is not None:
+            data = presets.encode(picture, preset)
+        elif goal is None:
             data = encode_picture(
                 picture,
                 75.0 if quality is None else quality,
@@ -252,6 +268,7 @@ def preview(
 app.command()(demo_command.demo)
 app.command()(benchmark_command.benchmark)
 app.command()(benchmark_command.compare)
+app.command()(sample_command.sample)
 app.command()(train_command.train)
 app.command()(train_command.export)
 app.add_typer(batch_command.app, name="batch")

@@ -10,6 +10,7 @@ import numpy as np
 from ..models import weights
 from ..models.cost import cost_table
 from ..models.weights import StoredModel, WeightsError
+from . import presets
 from .container import DEFAULT_MAX_PIXELS, read, tile_box
 from .errors import ModelError
 from .info_text import usage_text
@@ -56,6 +57,7 @@ def info(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> dict[str, Any]
         stored = weights.find(header.prior_id)
     except WeightsError as e:
         raise ModelError(str(e)) from e
+    preset = presets.find(header.prior_id)
     return {
         "width": header.width,
         "height": header.height,
@@ -72,10 +74,11 @@ def info(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> dict[str, Any]
         "extra": {c.kind: c.length for c in container.chunks if c.kind != "latent"},
         "losses": [f"{c.name}: {c.state}" for c in container.losses],
         "model": {
-            "name": stored.name if stored else None,
+            "name": stored.name if stored else preset,
             "prior_id": header.prior_id.hex(),
             "synthesis_id": header.synthesis_id.hex(),
-            "same_synthesis": bool(stored and stored.synthesis_id == header.synthesis_id),
+            "same_synthesis": preset is not None
+            or bool(stored and stored.synthesis_id == header.synthesis_id),
         },
     }
 

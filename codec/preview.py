@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from ..models.integer import NumpyOps
 from ..models.transforms import inverse_context
-from .container import DEFAULT_MAX_PIXELS, read, tile_box
+from . import presets
+from .container import DEFAULT_MAX_PIXELS, Container, read, tile_box
 from .engine import BLOCK, decode_context
 from .errors import ModelError, UsageError
 
@@ -37,6 +38,8 @@ def thumbnail(
 
     container = read(data, mode="salvage", max_pixels=max_pixels)
     header = container.header
+    if (preset := presets.find(header.prior_id)) is not None:
+        return _of_preset(container, preset, scale)
     stored = find_model(header.prior_id)
     if stored.cfg.context_kind != "dct":
         raise ModelError("previews are drawn from DCT contexts alone; decode the file instead")
@@ -62,6 +65,18 @@ def thumbnail(
     if header.grayscale:
         return np.asarray((pixels.sum(0, dtype=np.uint16) + 1) // 3, np.uint8)
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))
+
+
+def _of_preset(container: Container, preset: str, scale: int | None) -> npt.NDArray[np.uint8]:
+    """`thumbnail` of a file that holds nothing but its context."""
+    from PIL import Image
+
+    pixels = presets.decode(container, preset, "numpy").pixels
+    side = presets.prior(preset, "numpy").model.quantiser.kept if scale is None else scale
+    if not 1 <= side <= BLOCK:
+        raise UsageError(f"scale {side} is not in 1…{BLOCK}")
+    height, width = (-(-n * side // BLOCK) for n in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
 
 
 def _shrunk(c: npt.NDArray[np.float32], kept: int, side: int) -> npt.NDArray[np.float32]:
