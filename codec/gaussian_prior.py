@@ -31,6 +31,10 @@ Executor = Literal["torch", "numpy"]
 OUTLIERS = 5e-4
 """Share of the symbols of a channel that may lie outside the range that is scaled to [−1, 1]."""
 
+LEAST_RANGE = 15
+"""Symbols that y0 = 1 stands for, at least: as with the paper's 5 bits. If a channel of small
+symbols were stretched to [−1, 1], y1 would show spikes, which no normal distribution fits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianShape:
@@ -145,23 +149,21 @@ class GaussianPrior(ContextPrior):
     def nll_bits(self, c: Context, seed: int = 0) -> Likelihood:
         """coded: −ELBO under the integer network, for the latents that coding pops; bound: −ELBO
         of the same weights in floats, without rounding and with continuous y_t."""
+        coded = self.coder.encode(self._checked(c).astype(np.int64))[1]
+        return Likelihood(coded, self.bound_bits(c, seed))
+
+    def bound_bits(self, c: Context, seed: int = 0) -> float:
+        """The float half of `nll_bits`, one draw of y_t per step."""
         import torch
 
         from ..models.context_priors.gaussian_fit import Process, float_bits
         from ..models.context_priors.unet_torch import restored
 
         cfg, d = self.model.cfg, self.model.diffusion
-        process = Process.of(
-            Schedule(cfg.steps, cfg.first_beta),
-            cfg.grid_bits,
-            cfg.limit,
-            d.ranges,
-            d.conditioning(),
-        )
-        patches = self._checked(c)
-        x = torch.from_numpy(patches).float()
-        bound = float_bits(restored(self.model.net), process, x, seed)
-        return Likelihood(self.coder.encode(patches.astype(np.int64))[1], bound)
+        schedule = Schedule(cfg.steps, cfg.first_beta)
+        process = Process.of(schedule, cfg.grid_bits, cfg.limit, d.ranges, d.conditioning())
+        x = torch.from_numpy(self._checked(c)).float()
+        return float_bits(restored(self.model.net), process, x, seed)
 
     def _checked(self, c: Context) -> Context:
         limit = self.model.cfg.limit or CONTEXT_LIMIT
@@ -211,7 +213,8 @@ def ranges_of(patches: npt.NDArray[np.int16], limit: int) -> npt.NDArray[np.int6
     if limit:
         return np.full(channels, limit, np.int64)
     magnitude = np.abs(patches).transpose(1, 0, 2, 3).reshape(channels, -1)
-    return np.array([max(1, math.ceil(np.quantile(m, 1 - OUTLIERS))) for m in magnitude], np.int64)
+    ranges = [math.ceil(np.quantile(m, 1 - OUTLIERS)) for m in magnitude]
+    return np.maximum(np.array(ranges, np.int64), LEAST_RANGE)
 
 
 def with_steps(shape: GaussianShape, steps: int) -> GaussianShape:

@@ -67,25 +67,25 @@ def quantiser_for(setting: str, coefficients: Sequence[Floats]) -> Quantiser:
 
 
 def shape_for(entry: Entry, quantiser: Quantiser) -> GaussianShape:
+    # with few steps the first takes more noise: a jump from almost none costs more than it brings
+    first = 0.0025 if entry.steps >= 20 else 0.006
     if entry.setting not in QUALITIES:
         net = UnetConfig(
             channels=3,
             rows=6,
             columns=6,
             steps=entry.steps,
+            first_beta=first,
             position=True,
             limit=PAPER_LIMIT,
-            first_beta=0.0025 if entry.steps >= 20 else 0.006,
         )
         return GaussianShape(unet=net, frequency_grid=True, quantiser=quantiser)
-    fine = entry.setting == "q58"  # more symbols per unit: less noise at first, a finer grid
     net = UnetConfig(
         channels=3 * quantiser.kept**2,
         rows=4,
         columns=4,
         steps=entry.steps,
-        first_beta=0.0001 if fine else 0.0009,
-        grid_bits=8 if fine else 6,
+        first_beta=first,
         width=48,
         low_width=64,
     )

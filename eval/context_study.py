@@ -104,7 +104,10 @@ def measure(prior: Any, c: Context) -> Row:
     decoded, dec = timed(partial(prior.decode, coded.data, *c.shape[1:]))
     if not np.array_equal(decoded, c):
         raise AssertionError(f"{prior.name}: the context came back changed")
-    bound = prior.nll_bits(c).bound / 8 if hasattr(prior, "nll_bits") else coded.cost / 8
+    if isinstance(prior, GaussianPrior):
+        bound = prior.bound_bits(c) / 8
+    else:
+        bound = (prior.nll_bits(c).bound if isinstance(prior, MaskedPrior) else coded.cost) / 8
     return {
         "bytes": len(coded.data),
         "cost_bytes": round(coded.cost / 8, 1),
