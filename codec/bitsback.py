@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..models.context_priors.diffusion import IntegerDiffusion
-from ..models.context_priors.normal import ESCAPE, PRECISION, NormalTables
+from ..models.context_priors.normal import PRECISION, NormalTables
 from ..models.context_priors.unet import StepOps
 from ..models.integer import CONTEXT_LIMIT
 from .errors import BitstreamError
@@ -37,11 +37,12 @@ BORROWED_SEED = 0x6463_7463
 MOST_CELLS = 2**21
 """Largest magnitude of y_t: that of symbols times the finest grid, and float32 still counts it."""
 
-GROWTHS = (8, 24, 72, 216)
-"""See `links`; which one a stream uses is the last thing pushed."""
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""How many patches a link may have: patches that are coded side by side, the network running on all
+of them at once. After each link its size is pushed."""
 
-WELCOME = 0.04
-"""Borrowed bits, as a share of the cost, at which an encoder tries no slower growth."""
+CAUTION = 1.2
+"""Bits that a patch is expected to take off the stack, as a multiple of what the last ones took."""
 
 
 def borrowed_words(count: int) -> npt.NDArray[np.uint32]:
@@ -94,6 +95,7 @@ class Stack:
         self.coder: Coder = constriction.stream.stack.AnsCoder(words)
         self.cost = 0.0  # bits pushed less bits popped, by the tables
         self.lowest = len(words)  # words of which none was ever touched, and the state's two
+        self.least = self.link_least = 0.0  # the lowest cost so far, and in this link
 
     def _places(
         self, mean: Ints, index: Ints, bounded: bool, escape: bool
@@ -145,6 +147,8 @@ class Stack:
             self.cost -= float(bits[got].sum())
             out[where] = got
         self.lowest = min(self.lowest, self.coder.num_words())
+        self.least = min(self.least, self.cost)
+        self.link_least = min(self.link_least, self.cost)
         distance = out - low
         if escape:
             high = (keys >> 1) & 4095
@@ -193,20 +197,6 @@ def _groups(keys: Ints) -> list[tuple[int, npt.NDArray[np.int64]]]:
     return [(int(ordered[a]), order[a:b]) for a, b in zip(starts, ends, strict=True)]
 
 
-def links(patches: int, growth: int) -> list[tuple[int, int]]:
-    """(first, last + 1) of the patches that are coded side by side.
-
-    One patch after another would keep the borrowed bits fewest, and be slow: the network would run
-    once per patch. But once n patches lie on the stack, n / growth more find enough bits there.
-    """
-    out, n = [], 0
-    while n < patches:
-        size = min(max(1, n // growth), patches - n)
-        out.append((n, n + size))
-        n += size
-    return out
-
-
 class BitsBack:
     """Codes patches of symbols against a Gaussian diffusion prior.
 
@@ -238,29 +228,29 @@ class BitsBack:
         Returns:
             words; cost in bits (pushed less popped); borrowed words among them.
         """
-        best: tuple[npt.NDArray[np.uint32], float, int] | None = None
-        for k in range(len(GROWTHS)):
-            found = self._encode_all(patches, k)
-            if best is None or len(found[0]) < len(best[0]):
-                best = found
-            if 32 * found[2] <= WELCOME * found[1]:
-                break
-        assert best is not None
-        return best
-
-    def _encode_all(self, patches: Ints, growth: int) -> tuple[npt.NDArray[np.uint32], float, int]:
-        """`encode` with one of `GROWTHS`."""
         available = 1024 + patches.size // 4
         while True:
             stack = Stack(self.models, borrowed_words(available), self.limit)
-            for a, b in links(len(patches), GROWTHS[growth]):
-                self._encode_link(stack, patches[a:b])
+            self._encode_chain(stack, patches)
             if stack.lowest > 3:
                 break
             available *= 2
-        stack.push_uniform(growth, len(GROWTHS))
         unused = stack.lowest - 3  # two words are the state; one may have been looked at
         return stack.words()[unused:], stack.cost, available - unused
+
+    def _encode_chain(self, stack: Stack, patches: Ints) -> None:
+        """Links as large as the stack can pay for without borrowing more than the first patch."""
+        n, need = 0, 0.0
+        while n < len(patches):
+            before = stack.cost
+            most = min(len(patches) - n, (before - stack.least) / (CAUTION * need) if n else 1)
+            k = max(i for i, size in enumerate(SIZES) if size <= max(1, most))
+            stack.link_least = before
+            self._encode_link(stack, patches[n : n + SIZES[k]])
+            taken = (before - stack.link_least) / SIZES[k]
+            need = max(taken, 0.8 * need, 1.0)
+            stack.push_uniform(k, len(SIZES))
+            n += SIZES[k]
 
     def _encode_link(self, stack: Stack, y: Ints) -> None:
         for t in range(1, self.diffusion.steps + 1):
@@ -284,9 +274,13 @@ class BitsBack:
             raise BitstreamError("a stream ends in an empty word")
         stack = Stack(self.models, words, self.limit)
         out = np.zeros(shape, np.int64)
-        growth = GROWTHS[stack.pop_uniform(len(GROWTHS))]
-        for a, b in reversed(links(shape[0], growth)):
-            out[a:b] = self._decode_link(stack, (b - a, *shape[1:]))
+        left = shape[0]
+        while left:
+            size = SIZES[stack.pop_uniform(len(SIZES))]
+            if size > left:
+                raise BitstreamError(f"a link of {size} patches, of which {left} are left")
+            out[left - size : left] = self._decode_link(stack, (size, *shape[1:]))
+            left -= size
         rest = stack.words()
         if not np.array_equal(rest, borrowed_words(len(rest))):
             raise BitstreamError("the context holds more or less than its symbols")
@@ -307,4 +301,4 @@ class BitsBack:
         return y
 
 
-__all__ = ["ESCAPE", "BitsBack", "NormalModels", "Stack", "borrowed_words", "links"]
+__all__ = ["BitsBack", "NormalModels", "Stack", "borrowed_words"]
