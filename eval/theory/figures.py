@@ -46,6 +46,7 @@ def linear_figure(rows: Sequence[Row], path: Path) -> None:
             ax.plot(place, found, "o", color=f"C{n}", ms=3.5)
         title, varied = model.rsplit(", ", 1)
         ax.set_title(f"{title}: {varied}", fontsize=10)
+        ax.set_xticks([1, 4, 8, 12, 16])
         ax.set_xlabel("dimension of the latent")
         ax.set_ylabel("singular value of its decoder")
         ax.legend(title=varied.split(" ")[0], fontsize=7, title_fontsize=8)
@@ -53,21 +54,26 @@ def linear_figure(rows: Sequence[Row], path: Path) -> None:
 
 
 def _dots(ax: Any, sweep: Sweep, rows: Sequence[Row], color: str, label: str) -> None:
-    line, points = [], []
+    line, points, turned = [], [], []
     for cfg in sweep.configs:
         x = float(getattr(cfg, sweep.setting))
         for row in rows_of(cfg, rows):
             points.append((x, float(row["active"])))
+            turned.append((x, float(row["directions"])))
             line.append((x, float(row["predicted"])))
     if not points:
         return
     predicted = sorted(set(line))
-    ax.plot(*zip(*predicted, strict=True), color=color, lw=1, ls="--", label=f"{label}, linear")
-    ax.plot(*zip(*points, strict=True), "o", color=color, ms=4, alpha=0.7, label=label)
+    ax.plot(*zip(*predicted, strict=True), color=color, lw=1, ls="--", label=f"{label}: linear")
+    ax.plot(*zip(*points, strict=True), "o", color=color, ms=4, alpha=0.7, label=f"{label}: units")
+    ax.plot(*zip(*turned, strict=True), "x", color=color, ms=5, label=f"{label}: directions")
 
 
 def nonlinear_figure(rows: Sequence[Row], path: Path) -> None:
-    """Active units of nonlinear VAEs by setting: a dot per seed, dashed what linear theory says."""
+    """Nonlinear VAEs by setting: active units (dots) and directions (crosses) of each seed.
+
+    Dashed: dimensions in use by linear theory.
+    """
     by_name = {s.name: s for s in sweeps()}
     panels = [
         ("one latent", ["one latent, learned variance", "one latent, fixed variance"]),
@@ -79,23 +85,31 @@ def nonlinear_figure(rows: Sequence[Row], path: Path) -> None:
         ),
         (
             "two latents: z₂",
-            ["two latents, β₁, learned variance", "two latents, β₁ at β₂ = 4"],
+            [
+                "two latents, β₁, learned variance",
+                "two latents, β₁ at β₂ = 4",
+                "two latents, β₁ at β₂ = 4, begun at β₂ = 0.25",
+            ],
         ),
     ]
     figure, axes = _canvas(2, 3)
     axes.flat[-1].axis("off")
     for ax, (title, names) in zip(axes.flat, panels, strict=False):
         for n, name in enumerate(names):
-            label = name.rsplit(", ", 1)[-1] if len(names) > 1 else "trained"
+            label = name.rsplit(", ", 1)[-1] if len(names) > 1 else "learned variance"
             label = "β₂ = 1" if name == "two latents, β₁, learned variance" else label
             label = "β₂ = 4" if name.endswith("β₂ = 4") else label
+            label = "β₂ = 4, begun at 0.25" if name.endswith("begun at β₂ = 0.25") else label
             _dots(ax, by_name[name], rows, f"C{n}", label)
         sweep = by_name[names[0]]
         if sweep.setting != "context_kept":
             ax.set_xscale("log", base=2)
         ax.set_xlabel(sign(sweep))
-        ax.set_ylabel("active units of 16")
+        ax.set_ylabel("in use, of 16")
         ax.set_ylim(-0.5, 16.5)
         ax.set_title(title, fontsize=10)
-        ax.legend(fontsize=7)
+        if len(names) < 3:
+            ax.legend(fontsize=7)
+        else:  # too long to lie on the dots
+            axes.flat[-1].legend(*ax.get_legend_handles_labels(), title=title, loc="center left")
     _save(figure, path)

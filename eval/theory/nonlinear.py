@@ -9,7 +9,7 @@ context_kept × context_kept lowest coefficients of the picture itself, instead 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -47,6 +47,7 @@ class RunConfig:
     latents: int = 16  # of each layer
     hidden: int = 128
     epochs: int = 20
+    warm_beta2: float = 0.0  # where positive, as many epochs with this β₂ come first
     batch: int = 128
     rate: float = 1e-3
     seed: int = 0
@@ -166,7 +167,9 @@ def train(cfg: RunConfig, digits: Tensor) -> DigitVae:
         torch.manual_seed(cfg.seed)
         model = DigitVae(cfg)
         optimiser = torch.optim.Adam(model.parameters(), cfg.rate)
-        for _ in range(cfg.epochs):
+        warm = cfg.epochs if cfg.warm_beta2 else 0
+        for epoch in range(warm + cfg.epochs):
+            model.cfg = replace(cfg, beta2=cfg.warm_beta2) if epoch < warm else cfg
             order = torch.randperm(len(digits))
             for chosen in order.split(cfg.batch)[: len(digits) // cfg.batch]:
                 optimiser.zero_grad(set_to_none=True)

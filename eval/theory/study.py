@@ -77,6 +77,11 @@ def sweeps() -> list[Sweep]:
             setting="beta",
             configs=tuple(replace(TWO, beta=b, beta2=4.0) for b in coarse),
         ),
+        Sweep(
+            name="two latents, β₁ at β₂ = 4, begun at β₂ = 0.25",
+            setting="beta",
+            configs=tuple(replace(TWO, beta=b, beta2=4.0, warm_beta2=0.25) for b in (1.0, 4.0)),
+        ),
     ]
 
 
