@@ -107,7 +107,13 @@ def test_the_wheel_holds_all_that_the_folders_hold(tmp_path: Path) -> None:
     for folder in ("codec", "models", "eval", "data"):
         for path in (ROOT / folder).rglob("*.py"):
             assert f"dctcodec/{path.relative_to(ROOT).as_posix()}" in held
-    for name in ("__init__.py", "__main__.py", "py.typed", "models/weights/base.safetensors"):
+    for name in (
+        "__init__.py",
+        "__main__.py",
+        "py.typed",
+        "models/weights/base.safetensors",
+        "models/weights/base-2.safetensors",
+    ):
         assert f"dctcodec/{name}" in held
     roots = {name.split("/")[0] for name in held}
     assert all(name == "dctcodec" or name.endswith(".dist-info") for name in roots)
