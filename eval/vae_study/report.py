@@ -1,6 +1,6 @@
 """Tables and figures of the study, from its rows.
 
-python -m dctcodec.eval.vae_study.report RUN [--docs docs]
+python -m dctcodec.eval.vae_study.report RUN [--docs docs [--longer RUN]]
 
 With `--docs`, the rows (without the models' settings) go to DOCS/results/vae_study.jsonl, the
 figures to DOCS/science/ and the tables between their markers in DOCS/science.md.
@@ -28,7 +28,6 @@ Row = dict[str, Any]
 
 ARM_NAMES = {"dct": "DCT context", "downsampling": "downsampling context", "baseline": "baseline"}
 COLOURS = {"dct": "#1b6ca8", "downsampling": "#d98e04", "baseline": "#555555"}
-LEFT_OUT = ("config",)
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
@@ -100,12 +99,10 @@ def layers_table(rows: Sequence[Row]) -> str:
     """Divergence and use of every layer, from the top."""
     body = []
     for (name, arm), found in groups(rows).items():
-        first = 0 if arm == "baseline" else 1  # the context has no units that could die
-        stochastic = [sum(r["units"][first:]) for r in found]
         kl = " / ".join(spread([r["kl"][i] for r in found]) for i in range(len(found[0]["kl"])))
         cells = []
         for key in ("active", "informed"):
-            shares = [100 * sum(r[key][first:]) / n for r, n in zip(found, stochastic, strict=True)]
+            shares = [_share(r, key) for r in found]
             layers = "/".join(
                 f"{statistics.mean(r[key][i] for r in found):.0f}"
                 for i in range(len(found[0]["units"]))
@@ -115,6 +112,39 @@ def layers_table(rows: Sequence[Row]) -> str:
         body.append([name, ARM_NAMES[arm], units, kl, *cells])
     head = ["data", "arm", "units per layer, top first", "KL per layer, nats"]
     return _table([*head, "active units", "informed units"], body)
+
+
+def difference_table(rows: Sequence[Row]) -> str:
+    """Context arms minus baseline, seed by seed: mean ± standard deviation of the differences."""
+    found = groups(rows)
+    body = []
+    for (name, arm), runs in found.items():
+        others = {r["seed"]: r for r in found.get((name, "baseline"), [])}
+        pairs = [(r, others[r["seed"]]) for r in runs if r["seed"] in others]
+        if arm == "baseline" or not pairs:
+            continue
+
+        def of(value: Callable[[Row], float], digits: int, pairs: Any = pairs) -> str:
+            return spread([value(a) - value(b) for a, b in pairs], digits)
+
+        cells = [
+            of(lambda r: float(r["nll"]), 1),
+            of(lambda r: float(r["elbo"]), 1),
+            of(lambda r: _share(r, "active"), 1),
+            of(lambda r: _share(r, "informed"), 1),
+            of(lambda r: float(r["robustness"]["whole"][1]), 3),
+            of(lambda r: float(r["robustness"]["whole"][-1]), 3),
+        ]
+        body.append([name, ARM_NAMES[arm], *cells])
+    head = ["data", "arm minus baseline", "NLL, nats", "−ELBO, nats", "active units, points"]
+    more = ["informed units, points", "MS-SSIM, two layers attacked", "all attacked"]
+    return _table([*head, *more], body)
+
+
+def _share(row: Row, key: str) -> float:
+    """Per cent of the Gaussian units; a context has none."""
+    first = 0 if row["arm"] == "baseline" else 1
+    return 100 * float(sum(row[key][first:])) / sum(row["units"][first:])
 
 
 def sweep_table(rows: Sequence[Row]) -> str:
@@ -128,8 +158,8 @@ def sweep_table(rows: Sequence[Row]) -> str:
             f"{r['nll']:.1f}",
             f"{r['elbo']:.1f}",
             f"{sum(r['kl'][1:]):.1f}",
-            f"{100 * sum(r['active'][1:]) / sum(r['units'][1:]):.0f} %",
-            f"{100 * sum(r['informed'][1:]) / sum(r['units'][1:]):.0f} %",
+            f"{_share(r, 'active'):.0f} %",
+            f"{_share(r, 'informed'):.0f} %",
         ]
         for r in chosen
     ]
@@ -171,16 +201,21 @@ def robustness_table(rows: Sequence[Row]) -> str:
     return _table(head, body)
 
 
-def tables(rows: Sequence[Row]) -> dict[str, str]:
-    """Every table in Markdown, by the name of its markers."""
+def tables(rows: Sequence[Row], longer: Sequence[Row] = ()) -> dict[str, str]:
+    """Every table in Markdown, by the name of its markers; `longer`: rows of more updates."""
     made = {
         "sets": sets_table(rows),
         "likelihood": likelihood_table(rows),
+        "differences": difference_table(rows),
         "layers": layers_table(rows),
         "robustness": robustness_table(rows),
     }
     if any(r["sweep"] for r in rows):
         made["sweep"] = sweep_table(rows)
+    if longer:
+        made["longer-likelihood"] = likelihood_table(longer)
+        made["longer-layers"] = layers_table(longer)
+        made["longer-robustness"] = robustness_table(longer)
     return made
 
 
@@ -207,6 +242,7 @@ def kl_figure(rows: Sequence[Row]) -> Figure:
         axes.set_xlabel("layer, 0 is the context or the latent in its place")
         axes.set_ylabel("KL, nats per picture")
         axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(bottom=0)
         axes.set_title(name, fontsize=10)
         axes.legend(fontsize=7)
     return figure
@@ -366,21 +402,31 @@ def read_rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def publish(run: Path, docs: Path, longer: Path | None = None) -> None:
+    """Rows, figures and tables of a study into the documents; rows without the models' settings."""
+
+    def kept(folder: Path, name: str) -> list[Row]:
+        rows = [{k: v for k, v in r.items() if k != "config"} for r in read_rows(folder / "runs")]
+        (docs / "results" / name).write_text("".join(json.dumps(r) + "\n" for r in rows))
+        return rows
+
+    rows = kept(run, "vae_study.jsonl")
+    more = kept(longer, "vae_study_longer.jsonl") if longer is not None else []
+    write_figures(rows, run / "runs", docs / "science")
+    page = docs / "science.md"
+    page.write_text(filled(page.read_text(), tables(rows, more)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of `dctcodec study vae`")
     parser.add_argument("--docs", type=Path)
+    parser.add_argument("--longer", type=Path, help="folder of a study with more updates")
     args = parser.parse_args()
-    rows = read_rows(args.run / "runs")
     if args.docs is None:
-        print(write_report(rows, args.run))
+        print(write_report(read_rows(args.run / "runs"), args.run))
         return
-    kept = [{k: v for k, v in r.items() if k not in LEFT_OUT} for r in rows]
-    lines = "".join(json.dumps(r) + "\n" for r in kept)
-    (args.docs / "results" / "vae_study.jsonl").write_text(lines)
-    write_figures(rows, args.run / "runs", args.docs / "science")
-    page = args.docs / "science.md"
-    page.write_text(filled(page.read_text(), tables(rows)))
+    publish(args.run, args.docs, args.longer)
 
 
 if __name__ == "__main__":

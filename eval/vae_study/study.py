@@ -113,11 +113,8 @@ def plan(
 def run(job: Job, data: SmallSet, out: Path, device: str = "cpu") -> dict[str, Any]:
     """Train, measure, and leave weights, pictures and the row in `out`.
 
-    A row that is there is read; weights that are there are measured without training again.
+    Weights that are there are measured without training again.
     """
-    row_file = out / f"{job.key}.json"
-    if row_file.exists():
-        return dict(json.loads(row_file.read_text()))
     torch.manual_seed(job.seed)
     model = Hierarchy(job.vae)
     weights = out / f"{job.key}.pt"
@@ -174,7 +171,7 @@ def run(job: Job, data: SmallSet, out: Path, device: str = "cpu") -> dict[str, A
         "measure": asdict(job.measure),
         "machine": f"{platform.machine()}, torch {torch.__version__}",
     }
-    _atomic(row_file, lambda p: p.write_text(json.dumps(row)))
+    _atomic(out / f"{job.key}.json", lambda p: p.write_text(json.dumps(row)))
     return row
 
 
@@ -212,6 +209,9 @@ def _loaded(name: Name, paths: tuple[Path, ...]) -> SmallSet:
 
 
 def _work(job: Job, paths: tuple[Path, ...], out: Path, device: str) -> dict[str, Any]:
+    row = out / f"{job.key}.json"
+    if row.exists():
+        return dict(json.loads(row.read_text()))
     torch.set_num_threads(1)
     return run(job, _loaded(job.dataset, paths), out, device)
 
