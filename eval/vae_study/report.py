@@ -144,7 +144,7 @@ def difference_table(rows: Sequence[Row]) -> str:
 def _share(row: Row, key: str) -> float:
     """Per cent of the Gaussian units; a context has none."""
     first = 0 if row["arm"] == "baseline" else 1
-    return 100 * float(sum(row[key][first:])) / sum(row["units"][first:])
+    return 100 * float(sum(row[key][first:])) / float(sum(row["units"][first:]))
 
 
 def sweep_table(rows: Sequence[Row]) -> str:
