@@ -54,8 +54,8 @@ def pooling_basis(block: int, kept: int) -> Floats:
     """Average pooling to kept×kept per block and colour, scaled to be orthonormal.
 
     The downsampling context of arXiv 2302.09976 (Algorithm 3); the transpose is upsampling by
-    nearest neighbour (Algorithm 4). Where `kept` does not divide `block`, cells are as even as whole
-    pixels allow.
+    nearest neighbour (Algorithm 4). Where `kept` does not divide `block`, cells are as even as
+    whole pixels allow.
 
     Returns:
         (3·kept², 3, block, block); order and colours as `context_basis`.
