@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from dctcodec.codec import api, console
 from dctcodec.codec.cli import app
 from dctcodec.codec.container import read
+from dctcodec.models import weights
 
 ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT, TILE = 200, 136, 96
@@ -264,7 +265,8 @@ def test_json_and_text_of_info_agree() -> None:
     text = succeed("info", "photo.dctc").stdout
     for layer in values["layers"]:
         assert re.search(rf"^{layer['name']} +{layer['bytes']} ", text, re.MULTILINE)
-    assert json.loads(succeed("info", "--model", "--json").stdout)["name"] == "base"
+    model = json.loads(succeed("info", "--model", "--json").stdout)
+    assert model["name"] == weights.DEFAULT_MODEL
 
 
 @pytest.mark.usefixtures("here")
