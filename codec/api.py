@@ -319,6 +319,7 @@ def decode_picture(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     progress: Progress | None = None,
     tally: Tally | None = None,
+    model: StoredModel | None = None,
 ) -> Decoded:
     """Decompress a .dctc file.
 
@@ -331,6 +332,8 @@ def decode_picture(
         mode: `default`: any damage is an error; `salvage`: every tile up to its first bad layer;
             `strict`: also refuse trailing bytes, reserved flags and non-shortest numbers.
         tally: see `entropy.Tally`; tiles may come in another order than when encoding.
+        model: for files of weights that are not released; None, or another prior than the file's:
+            the released one that wrote it.
 
     Raises:
         BitstreamError: damaged or no .dctc file; ModelError: needs a model that is not installed;
@@ -356,7 +359,7 @@ def decode_picture(
         pixels = np.ascontiguousarray(picture.pixels[y : y + h, x : x + w])
         alpha = _alpha(container, (x, y, w, h))
         return Decoded(replace(picture, pixels=pixels, alpha=alpha), ())
-    stored = find_model(header.prior_id)
+    stored = model if model and model.prior_id == header.prior_id else find_model(header.prior_id)
     if header.layers > stored.cfg.layers:
         raise BitstreamError(f"{header.layers} layers; the model has {stored.cfg.layers}")
     run = _runtime(stored, device)

@@ -100,12 +100,47 @@ def picture_table(rows: Rows, preset: str) -> str:
     return "\n".join(lines)
 
 
+def size_table(rows: Rows) -> str:
+    """Context bits at two qualities, and BD-rate of the whole codec against K = 4, DCT."""
+    if not rows:
+        return "Not measured yet."
+    from .metrics import bd_rate
+
+    def curve(mine: Rows) -> tuple[list[float], list[float]]:
+        by: dict[str, Rows] = {}
+        for r in mine:
+            by.setdefault(r["quality"], []).append(r)
+        points = [
+            [float(np.mean([float(r[k]) for r in group])) for k in ("bpp", "psnr_rgb")]
+            for group in by.values()
+        ]
+        return [p[0] for p in points], [p[1] for p in points]
+
+    anchor = curve([r for r in rows if (r["kept"], r["kind"]) == ("4", "dct")])
+    lines = [
+        "| K | context | its bits at quality 24, bpp | at 58, bpp | BD-rate of the whole codec |",
+        "|---|---|---|---|---|",
+    ]
+    for kept, kind in sorted({(r["kept"], r["kind"]) for r in rows}):
+        mine = [r for r in rows if (r["kept"], r["kind"]) == (kept, kind)]
+        bits = [
+            float(np.mean([float(r["context_bpp"]) for r in mine if r["quality"] == q]))
+            for q in ("24", "58")
+        ]
+        change = bd_rate(anchor, curve(mine))
+        text = "" if change is None else f"{change.percent:+.1f} %"
+        name = "mean" if kept == "1" else "DCT" if kind == "dct" else "downsampling"
+        lines.append(f"| {kept} | {name} | {bits[0]:.4f} | {bits[1]:.4f} | {text} |")
+    return "\n".join(lines)
+
+
 def page(text: str) -> str:
     """The page with fresh tables."""
     rows, pictures = (read_rows(RESULTS / f"context{n}.csv") for n in ("", "_pictures"))
     tables: dict[str, Callable[[], str]] = {
         "paper": lambda: prior_table(rows, "paper"),
         **{s: (lambda s=s: prior_table(rows, s)) for s in QUALITIES},  # type: ignore[misc]
+        "size": lambda: size_table(read_rows(RESULTS / "context_size.csv")),
         "target": lambda: target_table(rows),
         "pictures paper": lambda: picture_table(pictures, "paper"),
         "pictures paper-down": lambda: picture_table(pictures, "paper-down"),

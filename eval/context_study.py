@@ -48,6 +48,10 @@ Row = dict[str, Any]
 
 SETTINGS = ("paper", *QUALITIES)
 MASKED_STEPS = (2, 4, 8, 12)
+SLOW = ("gaussian T=20", "gaussian T=40")
+LONG = "T7-long"
+"""A prior that was trained longer than the others, if the folder has one."""
+
 FIELDS = ("setting", "prior", "image", "pixels", "bytes", "cost_bytes", "initial_bytes",
           "bound_bytes", "whole_bytes", "enc_ms", "dec_ms")  # fmt: skip
 
@@ -74,6 +78,8 @@ def priors_of(setting: str, priors: Path) -> Iterator[tuple[str, Callable[[], An
         path = priors / f"{setting}-T{t}.safetensors"
         if path.exists():
             yield f"gaussian T={t}", partial(_gaussian, path)
+    if (path := priors / f"{setting}-{LONG}.safetensors").exists():
+        yield "gaussian T=7, longer trained", partial(_gaussian, path)
     for t in MASKED_STEPS:
         if setting in QUALITIES:
             index = round(4 * QUALITIES[setting])
@@ -97,14 +103,20 @@ def timed(action: Callable[[], Any]) -> tuple[Any, float]:
     return out, 1000 * (time.process_time() - began)
 
 
-def measure(prior: Any, c: Context) -> Row:
-    """Encode, decode, compare, state what it cost."""
+def measure(prior: Any, c: Context, known: float | None) -> Row:
+    """Encode, decode, compare, state what it cost.
+
+    Args:
+        known: the bound in bytes, where another schedule of the same network has given it.
+    """
     coded, enc = timed(partial(prior.encode, c))
     assert isinstance(coded, Coded)
     decoded, dec = timed(partial(prior.decode, coded.data, *c.shape[1:]))
     if not np.array_equal(decoded, c):
         raise AssertionError(f"{prior.name}: the context came back changed")
-    if isinstance(prior, GaussianPrior):
+    if known is not None:
+        bound = known
+    elif isinstance(prior, GaussianPrior):
         bound = prior.bound_bits(c) / 8
     else:
         bound = (prior.nll_bits(c).bound if isinstance(prior, MaskedPrior) else coded.cost) / 8
@@ -141,6 +153,7 @@ def study(pictures: list[Path], priors: Path, out: Path, settings: list[str], mo
     for setting in settings:
         quantiser = quantiser_of(setting, priors)
         rest: dict[str, int] = {}
+        bounds: dict[str, float] = {}  # of the masked prior, which all its schedules share
         if (
             setting in QUALITIES
         ):  # as in files, the encoder choosing; and what lies around the chunk
@@ -156,7 +169,7 @@ def study(pictures: list[Path], priors: Path, out: Path, settings: list[str], mo
                 append(path, rows)
         for name, make in priors_of(setting, priors):
             chosen = pictures
-            if name.startswith("gaussian") and int(name.split("=")[1]) >= 20:
+            if name in SLOW:
                 chosen = pictures[:: max(1, len(pictures) // most)]
             todo = [p for p in chosen if (setting, name, p.stem) not in done]
             if not todo:
@@ -167,7 +180,10 @@ def study(pictures: list[Path], priors: Path, out: Path, settings: list[str], mo
             for p in todo:
                 pixels = load(p).pixels
                 c = quantiser.symbols(quantiser.coefficients(pixels))
-                row = measure(prior, c)
+                masked = name.startswith("masked")
+                row = measure(prior, c, bounds.get(p.stem) if masked else None)
+                if masked:
+                    bounds[p.stem] = row["bound_bytes"]
                 around = rest.get(p.stem, 32)
                 size = pixels.shape[0] * pixels.shape[1]
                 row = {"setting": setting, "prior": name, "image": p.stem, "pixels": size, **row}
