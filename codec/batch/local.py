@@ -178,7 +178,10 @@ def _serve(
     except DctcodecError as error:
         pipe.send(error)
         return
-    pipe.send("ready")
+    try:
+        pipe.send("ready")
+    except OSError:  # the run was over before it began
+        return
     while True:
         try:
             task = pipe.recv()
