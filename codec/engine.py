@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..models.config import ModelConfig
+from ..models.context_steps import ContextSteps
 from ..models.integer import CONTEXT_LIMIT, LATENT_LIMIT, Floats, IntegerOps
 from ..models.scale_grid import scale
 from ..models.schedule import context_order
 from ..models.tables import CENTRE_PHASE, MOST_REACH
-from ..models.topology import predict_context, walk
+from ..models.topology import walk
 from ..models.weights import StoredModel
 from .entropy import StreamDecoder, StreamEncoder, TableModels, Tally, table_numbers
 from .errors import BitstreamError
@@ -86,18 +87,18 @@ def _run_context(
 ) -> Floats:
     """The masked diffusion prior, step by step; (channels, rows, columns)."""
     order = context_order(cfg.context_kept, cfg.context_steps, rows, columns)
-    c = np.zeros(order.shape, np.float32)
+    steps = ContextSteps(ops, rows, columns)
     for step in range(cfg.context_steps):
         where = order == step
         if not where.any():  # small tiles lack some phases
             continue
-        known = (order < step).astype(np.float32)
-        mean, index = predict_context(ops, ops.tensor(c[None]), ops.tensor(known[None]))
-        m, i = ops.array(mean)[0][where].astype(np.int32), ops.array(index)[0][where]
-        c[where] = np.clip(
-            source.context(m, i.astype(np.int32), where), -CONTEXT_LIMIT, CONTEXT_LIMIT
-        )
-    return c
+        blocks = np.flatnonzero(where.any(0))
+        mean, index = steps.predict(blocks)
+        flat = where.reshape(len(where), -1)
+        here = flat[:, blocks]
+        found = source.context(mean[here].astype(np.int32), index[here].astype(np.int32), where)
+        steps.reveal(flat, np.clip(found, -CONTEXT_LIMIT, CONTEXT_LIMIT))
+    return steps.c.reshape(order.shape)
 
 
 def decode_context(

@@ -197,6 +197,10 @@ class IntegerOps(ABC, Generic[T]):
             prior.plane_gains(quality_index).astype(np.float32)[:, None, None]
         )
 
+    def resolved(self, name: str) -> Resolved[T]:
+        """A convolution as it stands at this quality."""
+        return self._convs[name]
+
     @abstractmethod
     def tensor(self, x: Floats) -> T: ...
 

@@ -25,6 +25,10 @@ from dctcodec.models.context_priors.normal import (
 from dctcodec.models.context_priors.quantise import Quantiser, as_patches, from_patches
 from dctcodec.models.context_priors.stored import GaussianModel
 from dctcodec.models.context_priors.unet import UnetConfig
+from dctcodec.models.context_steps import ContextSteps
+from dctcodec.models.integer import NumpyOps
+from dctcodec.models.schedule import context_order
+from dctcodec.models.topology import predict_context
 from dctcodec.models.weights import WeightsError
 
 Pixels = npt.NDArray[np.uint8]
@@ -197,6 +201,32 @@ def test_bad_streams_of_the_masked_prior_are_refused(masked: MaskedPrior, photo:
             masked.decode(bad, *c.shape[1:])
     with pytest.raises(UsageError):
         masked.encode(c[:5])
+
+
+@pytest.mark.parametrize("executor", ["torch", "numpy"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4)])
+def test_steps_that_keep_their_sums_give_the_numbers_of_the_whole_network(
+    masked: MaskedPrior, size: tuple[int, int], executor: str
+) -> None:
+    ops = masked.ops if executor == "torch" else NumpyOps(masked.prior, masked.quality_index)
+    order = context_order(masked.cfg.context_kept, 12, *size)
+    rng = np.random.default_rng(5)
+    c = rng.integers(-300, 300, order.shape).astype(np.int32)
+    steps = ContextSteps(ops, *size)
+    for step in range(12):
+        where = order == step
+        if not where.any():
+            continue
+        known = (order < step).astype(np.float32)
+        mean, index = predict_context(
+            ops, ops.tensor((c * known)[None].astype(np.float32)), ops.tensor(known[None])
+        )
+        blocks = np.flatnonzero(where.any(0))
+        flat = where.reshape(len(where), -1)
+        got = steps.predict(blocks)
+        assert np.array_equal(got[0][flat[:, blocks]], ops.array(mean)[0][where])
+        assert np.array_equal(got[1][flat[:, blocks]], ops.array(index)[0][where])
+        steps.reveal(flat, c[where])
 
 
 def test_normal_tables_are_normal_and_exact() -> None:
