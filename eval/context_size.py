@@ -1,9 +1,10 @@
 """The size and the kind of the context, at equal training budgets: bits of the context, BD-rate.
 
-    python -m dctcodec.eval.context_size KODAK --runs RUNS --photos PHOTOS… --minutes 20 -o docs/results/context_size.csv
+    python -m dctcodec.eval.context_size KODAK --runs RUNS --photos PHOTOS… -o docs/results/context_size.csv
 
 For K in 1, 2, 4, 6, DCT and downsampling (the same for K = 1): trains a whole codec from nothing
-unless RUNS has it, exports it, and measures real files of test pictures. Runs that are there go on
+unless RUNS has it, exports it, and measures real files of test pictures. The budget is one of steps:
+the same crops in the same order for all, whatever else the machine does. Runs that are there go on
 or are taken as they are, so the command can be called again. The page's table is by
 `context_page`; the anchor of the BD-rate is DCT with K = 4.
 """  # noqa: E501
@@ -33,12 +34,12 @@ def command(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "dctcodec", *words], check=True)
 
 
-def trained(runs: Path, photos: list[Path], minutes: float, kept: int, kind: str) -> Path:
-    """The weights file of a variant."""
+def trained(runs: Path, photos: list[Path], budget: list[str], kept: int, kind: str) -> Path:
+    """The weights file of a variant. budget: options of `dctcodec train`."""
     run = runs / f"K{kept}-{kind}"
     file = run / "model.safetensors"
     if not file.exists():
-        options = [f"--photos={p}" for p in photos] + ["--minutes", str(minutes), "--device", "cpu"]
+        options = [f"--photos={p}" for p in photos] + [*budget, "--device", "cpu"]
         if not (run / "state.pt").exists():  # a run that was interrupted has its shape already
             options += ["--set", f"context_kept={kept}", "--set", f"context_kind={kind}"]
         command("train", str(run), *options)
@@ -74,19 +75,27 @@ def main() -> None:
     parser.add_argument("kodak", type=Path)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
-    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--steps", type=int, default=240, help="of training, for each")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--crop", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--every", type=int, default=3, help="measured: every so-manyth picture")
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", default=[], help="as K4-dct")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.runs.mkdir(parents=True, exist_ok=True)
+    budget = [f"--{k}={getattr(args, k)}" for k in ("steps", "batch", "crop", "seed")]
     done = {(int(r["kept"]), r["kind"]) for r in read_rows(args.output)}
     for kept, kind in VARIANTS:
-        if (kept, kind) in done:
+        if (kept, kind) in done or (args.only and f"K{kept}-{kind}" not in args.only):
             continue
-        file = trained(args.runs, args.photos, args.minutes, kept, kind)
+        file = trained(args.runs, args.photos, budget, kept, kind)
         stored = weights.load(file)
         rows = [
-            r for p in sorted(args.kodak.glob("*.png")) for r in measured(p, stored, kept, kind)
+            r
+            for p in sorted(args.kodak.glob("*.png"))[:: args.every]
+            for r in measured(p, stored, kept, kind)
         ]
         append(args.output, rows)
         mean = np.mean([[r["context_bpp"], r["bpp"], r["psnr_rgb"]] for r in rows], 0)
