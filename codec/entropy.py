@@ -95,8 +95,9 @@ class StreamEncoder:
         outside = np.abs(symbols) > reach
         coded = np.where(outside, 2 * reach + 1, symbols + reach)
         for table, where in groups(tables):
-            self.ops.append((self.models.model(table), coded[where]))
-            self.estimate += float(self.models.bits(table)[coded[where]].sum())
+            chosen = coded[where]
+            self.ops.append((self.models.model(table), chosen))
+            self.estimate += float(self.models.bits(table)[chosen].sum())
         for i in np.flatnonzero(outside):
             rest = int(abs(symbols[i]) - reach[i] - 1)
             value = 2 * rest + (symbols[i] < 0) + 1
