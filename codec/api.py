@@ -355,10 +355,11 @@ def decode_picture(
             f"region {x},{y},{w},{h} is not within the picture of {header.width}x{header.height}"
         )
     if (preset := presets.find(header.prior_id)) is not None:
-        picture = presets.decode(container, preset)
+        picture, notes = presets.decode(container, preset, layers=layers, temperature=temperature)
+        notes += tuple(lost(container, (header.layers if layers is None else layers) + 1))
         pixels = np.ascontiguousarray(picture.pixels[y : y + h, x : x + w])
         alpha = _alpha(container, (x, y, w, h))
-        return Decoded(replace(picture, pixels=pixels, alpha=alpha), ())
+        return Decoded(replace(picture, pixels=pixels, alpha=alpha), notes)
     stored = model if model and model.prior_id == header.prior_id else find_model(header.prior_id)
     if header.layers > stored.cfg.layers:
         raise BitstreamError(f"{header.layers} layers; the model has {stored.cfg.layers}")

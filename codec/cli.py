@@ -86,7 +86,7 @@ def encode(
     layers: Layers = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="paper, paper-down: the published setting, a 5-bit context alone."),
+        typer.Option(help="paper, paper-down: the published setting, a 5-bit context of patches."),
     ] = None,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     device: Device = "cpu",
@@ -106,8 +106,8 @@ def encode(
     if quality is not None and aims != (None, None, None):
         raise UsageError("a target chooses the quality: leave out --quality")
     kept = layers_of(layers)
-    if preset is not None and (quality is not None or aims != (None, None, None) or kept):
-        raise UsageError("a preset has one quality and no layers: leave out the options for both")
+    if preset is not None and (quality is not None or aims != (None, None, None)):
+        raise UsageError("a preset has one quality: leave out the options for it")
     target = output_for(image, out, ".dctc", force=force)
     source = read_input(image)
     with about(image):
@@ -117,7 +117,7 @@ def encode(
         remark(f"{image}: {note}")
     with bar("encoding", quiet=quiet) as progress:
         if preset is not None:
-            data = presets.encode(picture, preset)
+            data = presets.encode(picture, preset, kept)
         elif goal is None:
             data = encode_picture(
                 picture,

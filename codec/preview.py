@@ -68,10 +68,10 @@ def thumbnail(
 
 
 def _of_preset(container: Container, preset: str, scale: int | None) -> npt.NDArray[np.uint8]:
-    """`thumbnail` of a file that holds nothing but its context."""
+    """`thumbnail` of a preset's file."""
     from PIL import Image
 
-    pixels = presets.decode(container, preset, "numpy").pixels
+    pixels = presets.context_picture(container, preset).pixels
     side = presets.prior(preset, "numpy").model.quantiser.kept if scale is None else scale
     if not 1 <= side <= BLOCK:
         raise UsageError(f"scale {side} is not in 1…{BLOCK}")

@@ -25,19 +25,19 @@ def sample(
         float, typer.Option("-q", "--quality", help="0…100: how fine the drawn symbols are.")
     ] = 30.0,
     preset: Annotated[
-        str | None, typer.Option(help="paper, paper-down: contexts of this preset instead.")
+        str | None, typer.Option(help="paper, paper-down: from the models of this preset instead.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output if it exists.")] = (
         False
     ),
 ) -> None:
-    """Draw pictures from the prior: contexts above, whole pictures below (presets: contexts)."""
+    """Draw pictures from the prior: contexts above, whole pictures below."""
     import numpy as np
 
     from .api import default_runtime, quality_index
     from .pictures import load, save
-    from .sample import as_pixels, draw, grid
+    from .sample import draw, grid
 
     index = quality_index(quality)
     if size % 32:
@@ -51,11 +51,10 @@ def sample(
         for k in range(count):
             rng = np.random.default_rng([seed, k])
             if preset is not None:
-                from .presets import prior
+                from . import presets
 
-                p = prior(preset)
-                c = p.sample(size // 32, size // 32, rng, temperature)
-                columns.append([as_pixels(p.model.quantiser.picture(c))])
+                drawn = presets.draw(preset, size // 32, temperature, rng)
+                columns.append([x for x in drawn if x is not None])
             else:
                 stored, run = default_runtime()
                 columns.append(list(draw(stored, run, index, size // 32, temperature, rng)))

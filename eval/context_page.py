@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .context_study import QUALITIES, context_alone, read_rows
+from .context_study import QUALITIES, context_alone, read_rows, with_layers
 
 RESULTS = Path("docs/results")
 PAGE = Path("docs/context-prior.md")
 GRID_PICTURES = ("kodim04", "kodim09", "kodim20")
-TARGET = 25.0  # per cent of the histogram's bits
+PAPER_TEMPERATURE = 0.1
 Rows = list[dict[str, Any]]
 
 
@@ -100,6 +100,35 @@ def picture_table(rows: Rows, preset: str) -> str:
     return "\n".join(lines)
 
 
+def layers_table(rows: Rows, alone: Rows) -> str:
+    """Means over pictures: contexts alone in several ways, then with layers."""
+    lines = ["| preset | decoded | bpp | PSNR, dB | MS-SSIM |", "|---|---|---|---|---|"]
+
+    def line(preset: str, what: str, mine: Rows) -> str:
+        cells = [
+            f"{float(np.mean([float(r[k]) for r in mine])):.{d}f}"
+            for k, d in (("bpp", 3), ("psnr_rgb", 2), ("msssim_rgb", 3))
+        ]
+        return f"| {preset} | {what} | " + " | ".join(cells) + " |"
+
+    for preset in dict.fromkeys(r["preset"] for r in rows):
+        mine = [r for r in rows if r["preset"] == preset]
+        names = {r["image"] for r in mine}
+        plain = [r for r in alone if r["preset"] == preset and r["image"] in names]
+        lines.append(line(preset, "context alone, inverse transform", plain))
+        for key in dict.fromkeys((r["layers"], r["temperature"]) for r in mine):
+            group = [r for r in mine if (r["layers"], r["temperature"]) == key]
+            layers, temperature = int(key[0]), float(key[1])
+            if layers:
+                what = f"context and {layers} layer{'s' if layers > 1 else ''}"
+            elif temperature:
+                what = f"context, layers drawn at temperature {temperature:g}"
+            else:
+                what = "context, layers at their prior's mean (temperature 0)"
+            lines.append(line(preset, what, group))
+    return "\n".join(lines)
+
+
 def size_table(rows: Rows) -> str:
     """Context bits at two qualities, and BD-rate of the whole codec against K = 4, DCT."""
     if not rows:
@@ -116,10 +145,13 @@ def size_table(rows: Rows) -> str:
         ]
         return [p[0] for p in points], [p[1] for p in points]
 
+    seen = {r["image"] for r in rows}
+    jpeg = curve([r for r in read_rows(RESULTS / "jpeg420.csv") if r["image"] in seen])
     anchor = curve([r for r in rows if (r["kept"], r["kind"]) == ("4", "dct")])
     lines = [
-        "| K | context | its bits at quality 24, bpp | at 58, bpp | BD-rate of the whole codec |",
-        "|---|---|---|---|---|",
+        "| K | context | its bits at quality 24, bpp | at 58, bpp "
+        "| BD-rate against K = 4, DCT | against JPEG |",
+        "|---|---|---|---|---|---|",
     ]
     for kept, kind in sorted({(r["kept"], r["kind"]) for r in rows}):
         mine = [r for r in rows if (r["kept"], r["kind"]) == (kept, kind)]
@@ -127,10 +159,10 @@ def size_table(rows: Rows) -> str:
             float(np.mean([float(r["context_bpp"]) for r in mine if r["quality"] == q]))
             for q in ("24", "58")
         ]
-        change = bd_rate(anchor, curve(mine))
-        text = "" if change is None else f"{change.percent:+.1f} %"
+        changes = [bd_rate(a, curve(mine)) for a in (anchor, jpeg)]
+        text = [f"{c.percent:+.1f} %" if c else "" for c in changes]
         name = "mean" if kept == "1" else "DCT" if kind == "dct" else "downsampling"
-        lines.append(f"| {kept} | {name} | {bits[0]:.4f} | {bits[1]:.4f} | {text} |")
+        lines.append(f"| {kept} | {name} | {bits[0]:.4f} | {bits[1]:.4f} | {text[0]} | {text[1]} |")
     return "\n".join(lines)
 
 
@@ -142,6 +174,7 @@ def page(text: str) -> str:
         **{s: (lambda s=s: prior_table(rows, s)) for s in QUALITIES},  # type: ignore[misc]
         "size": lambda: size_table(read_rows(RESULTS / "context_size.csv")),
         "target": lambda: target_table(rows),
+        "layers": lambda: layers_table(read_rows(RESULTS / "context_layers.csv"), pictures),
         "pictures paper": lambda: picture_table(pictures, "paper"),
         "pictures paper-down": lambda: picture_table(pictures, "paper-down"),
     }
@@ -153,23 +186,27 @@ def page(text: str) -> str:
 
 
 def draw_grid(kodak: Path, out: Path) -> None:
-    """Original, context alone, JPEG of the same PSNR, for three pictures; half size."""
+    """Original, context alone, layers drawn below it, JPEG of the same PSNR, for three pictures."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font = ImageFont.load_default(14)
+    font = ImageFont.load_default(13)
     w, h, title = 384, 256, 24
-    sheet = Image.new("RGB", (3 * w + 16, len(GRID_PICTURES) * (h + title)), "white")
+    sheet = Image.new("RGB", (4 * w + 24, len(GRID_PICTURES) * (h + title)), "white")
     draw = ImageDraw.Draw(sheet)
     for k, name in enumerate(GRID_PICTURES):
         row, original, ours, theirs = context_alone(kodak / f"{name}.png", "paper")
+        below = with_layers(kodak / f"{name}.png", "paper")
+        drawn, sampled = next(b for b in below if float(b[0]["temperature"]) == PAPER_TEMPERATURE)
         texts = (
             name,
             f"context alone: {row['bpp']:.2f} bpp, {row['psnr_rgb']:.1f} dB, "
             f"MS-SSIM {row['msssim_rgb']:.2f}",
+            f"layers drawn at 0.1: {drawn['psnr_rgb']:.1f} dB, MS-SSIM {drawn['msssim_rgb']:.2f}",
             f"JPEG: {row['jpeg_bpp']:.2f} bpp, {row['jpeg_psnr_rgb']:.1f} dB, "
             f"MS-SSIM {row['jpeg_msssim_rgb']:.2f}",
         )
-        for j, (pixels, text) in enumerate(zip((original, ours, theirs), texts, strict=True)):
+        pictures = (original, ours, sampled, theirs)
+        for j, (pixels, text) in enumerate(zip(pictures, texts, strict=True)):
             if pixels.shape[0] > pixels.shape[1]:
                 pixels = np.ascontiguousarray(pixels.transpose(1, 0, 2))
             left, top = j * (w + 8), k * (h + title)

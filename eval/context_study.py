@@ -2,10 +2,10 @@
 
     python -m dctcodec.eval.context_study KODAK PRIORS -o docs/results [--settings q24 q58]
 
-PRIORS is what `context_priors` trained. Writes context.csv (one row per picture and prior) and
-context_pictures.csv; rows that are there already are kept, so that a run can be continued; delete
-those of q24 and q58 after a change of the default weights. `context_page` makes the document.
-Milliseconds are of one thread, in CPU time.
+PRIORS is what `context_priors` trained. Writes context.csv (one row per picture and prior),
+context_pictures.csv and context_layers.csv (the presets' pictures); rows that are there already are
+kept, so that a run can be continued; delete those of q24 and q58 after a change of the default
+weights. `context_page` makes the document. Milliseconds are of one thread, in CPU time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import csv
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..codec import presets
-from ..codec.api import decode_picture, encode_picture
-from ..codec.container import read
+from ..codec import preset_layers, presets
+from ..codec.api import encode_picture
+from ..codec.container import read, write
 from ..codec.gaussian_prior import GaussianPrior
 from ..codec.masked_prior import MaskedPrior
 from ..codec.pictures import load
@@ -212,12 +213,12 @@ def _file_row(setting: str, image: str, picture: Any, data: bytes, length: int) 
 
 
 def context_alone(p: Path, preset: str) -> tuple[Row, Pixels, Pixels, Pixels]:
-    """A picture through a real file of a preset, and the JPEG of the lowest quality that is as near
-    to it (by PSNR); original, ours, JPEG."""
+    """A picture through a real file of a preset, its context alone, inversely transformed; and the
+    JPEG of the lowest quality that is as near to it (by PSNR); original, ours, JPEG."""
     picture = load(p)
     original = picture.pixels
-    data = presets.encode(picture, preset)
-    ours = decode_picture(data).picture.pixels
+    data = presets.encode(picture, preset, 0)
+    ours = presets.context_picture(read(data), preset, "torch").pixels
     reached = psnr(original, ours)
     quality = 1
     while psnr(original, decode_jpeg(encode_jpeg(original, quality))) < reached and quality < 100:
@@ -240,6 +241,43 @@ def context_alone(p: Path, preset: str) -> tuple[Row, Pixels, Pixels, Pixels]:
     return row, original, ours, theirs
 
 
+TEMPERATURES = (0.0, 0.1, 1.0)
+"""Of the layers that are left out: 0 is their prior's mean, 0.1 the paper's."""
+
+
+def with_layers(p: Path, preset: str) -> list[tuple[Row, Pixels]]:
+    """A picture through real files with 0, 1, … layers; those without any at each temperature."""
+    below = presets.layers_model(preset)
+    if below is None:
+        return []
+    picture = load(p)
+    height, width = picture.pixels.shape[:2]
+    whole = read(presets.encode(picture, preset))
+    q = presets.prior(preset).model.quantiser
+    c = q.symbols(q.coefficients(picture.pixels))
+    flat = np.ascontiguousarray(c.reshape(len(c), -1).T)
+    payloads = [whole.payload(k, 0) for k in range(below.cfg.layers + 1)]
+    out = []
+    for k in range(len(payloads)):
+        data = write(replace(whole.header, layers=k), [[b] for b in payloads[: k + 1]])
+        for temperature in TEMPERATURES if k == 0 else (0.0,):
+            seed = read(data).header_crc << 32
+            x = preset_layers.decode(below, flat, payloads[1 : k + 1], temperature, seed)
+            pixels = presets.joined(x, *c.shape[1:])[:height, :width]
+            row = {
+                "image": p.stem,
+                "preset": preset,
+                "layers": k,
+                "temperature": temperature,
+                "bytes": len(data),
+                "bpp": round(8 * len(data) / (height * width), 4),
+                "psnr_rgb": round(psnr(picture.pixels, pixels), 2),
+                "msssim_rgb": round(ms_ssim(picture.pixels, pixels) or 0, 4),
+            }
+            out.append((row, np.ascontiguousarray(pixels)))
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kodak", type=Path)
@@ -258,9 +296,15 @@ def main() -> None:
         for p in pictures:
             if presets.installed(preset) and (p.stem, preset) not in done:
                 append(path, [context_alone(p, preset)[0]])
+    path = args.output / "context_layers.csv"
+    done = {(r["image"], r["preset"]) for r in read_rows(path)}
+    for preset in presets.PRESETS:
+        for p in pictures:
+            if (p.stem, preset) not in done and (rows := with_layers(p, preset)):
+                append(path, [row for row, _ in rows])
 
 
-__all__ = ["FIELDS", "QUALITIES", "context_alone", "read_rows"]
+__all__ = ["FIELDS", "QUALITIES", "context_alone", "read_rows", "with_layers"]
 
 
 if __name__ == "__main__":

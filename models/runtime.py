@@ -102,12 +102,19 @@ class Runtime:
     @torch.inference_mode()
     def reconstruct(self, c: Tensor, z16: Tensor, z8: Tensor, state: Tensor, q: Quality) -> Tensor:
         """Grey levels, uint8 (3, h, w), from symbols (1, channels, …) and the state / 32."""
+        return self.reconstruct_many(c, z16, z8, state, q)[0]
+
+    @torch.inference_mode()
+    def reconstruct_many(
+        self, c: Tensor, z16: Tensor, z8: Tensor, state: Tensor, q: Quality
+    ) -> Tensor:
+        """`reconstruct` of a batch: uint8 (batch, 3, h, w)."""
         picture = patch_inverse(c * q.context_inverse * q.step, self.basis)
         layout: Any = torch.channels_last
         y16 = (z16 * q.inverse16 * q.step).contiguous(memory_format=layout)
         y8 = (z8 * q.inverse8 * q.step).contiguous(memory_format=layout)
         x = self.synthesis(picture, y16, y8, state.contiguous(memory_format=layout), q.hat)
-        out: Tensor = (x[0] + GREY).round_().clamp_(0, 255).to(torch.uint8)
+        out: Tensor = (x + GREY).round_().clamp_(0, 255).to(torch.uint8)
         return out
 
 
