@@ -259,7 +259,11 @@ def draw_stack(kodak: Path, priors: Path, out: Path) -> None:
     for kind, h in heights[1:]:
         if kind == "patch":
             axis.axvline(x - 0.5, color="0.8", lw=0.8)
-            axis.annotate(f"{h:.0f} bits", (x - 0.6, h), ha="right", va="bottom", fontsize=8)
+            above = (0, 24 if x < 10 else 2)  # of the first patch's last label
+            axis.annotate(
+                f"{h:.0f} bits", (x - 0.6, h), above, textcoords="offset points",
+                ha="right", va="bottom", fontsize=8,
+            )  # fmt: skip
             t = 0
             continue
         axis.bar(x, h - last, bottom=last, color=colours[kind], width=0.85)
@@ -274,6 +278,7 @@ def draw_stack(kodak: Path, priors: Path, out: Path) -> None:
     axis.axhline(0, color="black", lw=0.8)
     axis.axhline(low, color="0.5", lw=0.8, ls="--")
     axis.text(x - 0.5, low + 8, f"borrowed: {-low:.0f} bits, once", ha="right", fontsize=9)
+    axis.set_ylim(low - 60, 1.35 * max(h for _, h in heights))
     axis.set_xticks([])
     axis.set_ylabel("bits on the stack")
     axis.set_title("Three patches, T = 4: pops (red) borrow, pushes (blue) pay back", fontsize=10)
