@@ -17,6 +17,7 @@ from ..models.transforms import GREY
 from ..models.weights import StoredModel, WeightsError
 from . import presets
 from .container import DEFAULT_MAX_PIXELS, Container, Header, Mode, read, tile_box, write
+from .effort import DEFAULT_EFFORT, Effort, cost, searched
 from .engine import BLOCK, PictureSource, StreamSource, TileSymbols, run_tile, split_parts
 from .entropy import TableModels, Tally
 from .errors import BitstreamError, ModelError, UsageError
@@ -136,6 +137,7 @@ def encode(
     target_bytes: int | None = None,
     target_bpp: float | None = None,
     target_psnr: float | None = None,
+    effort: int = DEFAULT_EFFORT,
 ) -> bytes:
     """Compress a picture.
 
@@ -154,6 +156,8 @@ def encode(
             `quality`: size of the file in bytes or in bits per pixel, reached within 1 %, or PSNR
             in dB, within 0.05 dB; the nearest there is where the range does not allow that
             (`target.encode_to_target` says so).
+        effort: 0 rounds plainly, 1 weighs each symbol's bits against its error, 2…9 search longer
+            and longer for better symbols (seconds to minutes); files decode alike.
 
     Returns:
         a whole .dctc file.
@@ -168,10 +172,10 @@ def encode(
         goal = goal_of(picture, target_bytes, target_bpp, target_psnr)
         assert goal is not None
         return encode_to_target(
-            picture, goal, layers=layers, tile=tile, device=device, progress=progress
+            picture, goal, layers=layers, tile=tile, device=device, progress=progress, effort=effort
         ).encoded.data
     return encode_picture(
-        picture, quality, layers=layers, tile=tile, device=device, progress=progress
+        picture, quality, layers=layers, tile=tile, device=device, progress=progress, effort=effort
     ).data
 
 
@@ -186,17 +190,19 @@ def encode_picture(
     frugality: float = FRUGALITY,
     model: StoredModel | None = None,
     tally: Tally | None = None,
+    effort: int = DEFAULT_EFFORT,
 ) -> Encoded:
     """As `encode`, from a loaded picture; also gives the estimated bits.
 
     Args:
         frugality: see `engine.PictureSource`.
         model: None: the released default.
-        tally: see `entropy.Tally`.
+        tally: see `entropy.Tally`; not told of what a search finds.
+        effort: as `encode`. Pictures with layers left out are not searched.
     """
     from .tiler import padded_tile_box, pixel_window, with_halo
 
-    index = quality_index(quality)
+    index, how = quality_index(quality), Effort(effort)
     if tile < 32 or tile % 32 or tile > 65536:
         raise UsageError(f"tile side {tile} is not a multiple of 32 in 32…65536")
     stored = model or _default_model()
@@ -236,11 +242,27 @@ def encode_picture(
         x = pixel_window(picture.pixels, window).to(run.device) - GREY
         c = run.context(x, q)
         analyse = partial(_analyse, run, q, x, c, place)
-        source = PictureSource(
-            stored, models, _cut(c, place, BLOCK), analyse, weight[0], part_weights, frugality,
-            costs, kept, tally,
-        )  # fmt: skip
-        run_tile(ops, stored.cfg, box[3] // 32, box[2] // 32, source)
+        choose = partial(
+            PictureSource,
+            stored,
+            models,
+            _cut(c, place, BLOCK),
+            context_weight=weight[0],
+            weight=part_weights,
+            costs=costs,
+            layers=kept,
+        )
+        walked = partial(run_tile, ops, stored.cfg, box[3] // 32, box[2] // 32)
+        source = choose(analyse=analyse, frugality=how.thrift(frugality), tally=tally)
+        symbols = walked(source)
+        if how.iterations and kept == most:
+            inside = pixel_window(picture.pixels, box).to(run.device)
+            better = searched(run, index, inside, analyse, how)
+            other = choose(analyse=better, frugality=how.thrift_after_search(frugality))
+            found = walked(other)
+            coding += source.coding_seconds()
+            if cost(run, q, inside, found, other) < cost(run, q, inside, symbols, source):
+                source = other
         for layer, (chunk, estimate) in enumerate(
             zip(source.chunks(), source.estimates(), strict=True)
         ):

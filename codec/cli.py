@@ -88,6 +88,14 @@ def encode(
         str | None,
         typer.Option(help="paper, paper-down: the published setting, a 5-bit context of patches."),
     ] = None,
+    effort: Annotated[
+        int,
+        typer.Option(
+            "-e",
+            "--effort",
+            help="0 fastest, 1 plain, 2 … 9 search for better symbols: seconds to minutes.",
+        ),
+    ] = 1,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     device: Device = "cpu",
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and ICC.")] = False,
@@ -98,10 +106,12 @@ def encode(
     """Compress a picture to a .dctc file."""
     from . import presets
     from .api import encode_picture, quality_index
+    from .effort import Effort
     from .pictures import load
     from .target import encode_to_target, goal_of
 
     quality_index(75.0 if quality is None else quality)  # an error before the work
+    Effort(effort)
     aims = target_bytes, target_bpp, target_psnr
     if quality is not None and aims != (None, None, None):
         raise UsageError("a target chooses the quality: leave out --quality")
@@ -126,10 +136,17 @@ def encode(
                 tile=tile,
                 device=device,
                 progress=progress,
+                effort=effort,
             ).data
         else:
             found = encode_to_target(
-                picture, goal, layers=kept, tile=tile, device=device, progress=progress
+                picture,
+                goal,
+                layers=kept,
+                tile=tile,
+                device=device,
+                progress=progress,
+                effort=effort,
             )
             data = found.encoded.data
     if goal is not None and not quiet:

@@ -1,0 +1,112 @@
+"""How hard the encoder looks for symbols: levels 0…9. The decoder does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..models.config import DISTORTION_WEIGHT
+from .engine import PictureSource, TileSymbols, latent_planes
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from ..models.search import SearchConfig
+
+Floats = npt.NDArray[np.float32]
+
+DEFAULT_EFFORT = 1
+
+ITERATIONS = (0, 0, 20, 30, 50, 75, 100, 150, 250, 400)
+"""Steps of the search (`models.search`) at each level."""
+
+AFTER_SEARCH = 0.25
+"""Share of its frugality that the greedy choice keeps when a search has weighed every bit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """A level: 0 rounds plainly, 1 chooses symbols greedily, 2…9 search for them too."""
+
+    level: int = DEFAULT_EFFORT
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.level < len(ITERATIONS):
+            raise UsageError(f"effort {self.level} is not in 0…{len(ITERATIONS) - 1}")
+
+    @property
+    def iterations(self) -> int:
+        return ITERATIONS[self.level]
+
+    def search_config(self) -> SearchConfig:
+        """Longer searches take smaller steps: found on validation crops, see docs/study.md."""
+        from ..models.search import SearchConfig
+
+        n = self.iterations
+        return SearchConfig(iterations=n, rate=0.015 * (50 / max(n, 1)) ** 0.4)
+
+    def thrift(self, frugality: float) -> float:
+        """Of the greedy choice, see `engine.PictureSource`."""
+        return frugality if self.level else 0.0
+
+    def thrift_after_search(self, frugality: float) -> float:
+        return AFTER_SEARCH * frugality
+
+
+def searched(
+    run: Any,
+    quality_index: int,
+    tile: Any,
+    analyse: Callable[[Floats], list[Floats]],
+    effort: Effort,
+) -> Callable[[Floats], list[Floats]]:
+    """`analyse`, and then a search that starts from what it gives.
+
+    Args:
+        run: `models.runtime.Runtime`.
+        tile: (1, 3, h, w) grey levels 0…255 of the tile, a tensor.
+        analyse: see `engine.PictureSource`.
+    """
+    import torch
+
+    from ..models.search import search, searchable
+
+    def both(context: Floats) -> list[Floats]:
+        start = [torch.from_numpy(y)[None].to(run.device) for y in analyse(context)]
+        found = search(
+            searchable(run.stored, str(run.device)),
+            tile,
+            quality_index,
+            torch.from_numpy(context)[None].to(run.device),
+            start,
+            effort.search_config(),
+        )
+        return [np.ascontiguousarray(y[0].float().cpu().numpy()) for y in found]
+
+    return both
+
+
+def cost(run: Any, q: Any, tile: Any, symbols: TileSymbols, source: PictureSource) -> float:
+    """What training minimises, of one tile by itself: bits, and squared error in bits.
+
+    Args:
+        q: `models.runtime.Quality`; tile: as `searched`.
+    """
+    import torch
+
+    def plane(a: npt.NDArray[Any], unit: float) -> Any:
+        return torch.from_numpy(a.astype(np.float32) / unit)[None].to(run.device)
+
+    cfg = run.cfg
+    drawn = run.reconstruct(
+        plane(symbols.context, 1),
+        plane(latent_planes(cfg, symbols.latents, 16), 16),
+        plane(latent_planes(cfg, symbols.latents, 8), 16),
+        plane(symbols.state, 32),
+        q,
+    )
+    error = float((drawn.float() - tile[0]).square().sum())
+    return float(sum(source.estimates()) + error / (DISTORTION_WEIGHT * q.step**2))

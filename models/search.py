@@ -1,0 +1,167 @@
+"""A search for better latents of one picture: stochastic Gumbel annealing.
+
+The encoder's analysis gives the same latents whatever the prior thinks of them, and the greedy
+choice looks at one symbol at a time. Here the latents of one picture descend on what the picture
+really costs, rate and distortion together, through the prior path and synthesis as they are.
+The decoder is unchanged. Source: Yang, Bamler, Mandt, "Improving Inference for Neural Image
+Compression", arXiv 2006.04240, section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from . import scales
+from .config import DISTORTION_WEIGHT
+from .export import parameters_of
+from .fakequant import UNITS, FakeQuantOps
+from .model import CodecModel, checkerboard
+from .networks import knot_weights, step_tensor
+from .topology import walk
+from .weights import StoredModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """One search."""
+
+    iterations: int = 100
+    rate: float = 0.015  # of Adam at the start, symbols; a tenth at the end
+    hot: float = 0.5  # temperature of the draws at the start
+    cold: float = 0.1  # and at the end
+    price: float = 1.0  # of a bit
+    window: int = 512  # side of what is searched at once, pixels; a multiple of 32
+    seed: int = 0
+
+
+@lru_cache(maxsize=2)
+def searchable(stored: StoredModel, device: str = "cpu") -> CodecModel:
+    """The model as it was trained, to take gradients through."""
+    cfg, parameters = parameters_of(stored.path)
+    model = CodecModel(cfg)
+    model.load_state_dict(parameters)
+    model.eval().requires_grad_(False)
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def search(
+    model: CodecModel,
+    picture: Tensor,
+    quality_index: int,
+    context: Tensor,
+    latents: Sequence[Tensor],
+    cfg: SearchConfig,
+) -> list[Tensor]:
+    """Better latents for a picture.
+
+    Args:
+        picture: (1, 3, h, w), grey levels 0…255; h and w multiples of 32.
+        quality_index: 0…400.
+        context: (1, channels, h/32, w/32), symbols as they are coded.
+        latents: per part (1, channels, h/stride, w/stride), symbols, real-valued: the start.
+
+    Returns:
+        as `latents`; rounded to whole steps from the prior's means they are what was found.
+    """
+    parts = model.cfg.parts
+    out = [y.clone() for y in latents]
+    _, _, height, width = picture.shape
+    n = cfg.window
+
+    def cut(x: Tensor, top: int, left: int, stride: int) -> Tensor:
+        bottom, right = min(height, top + n), min(width, left + n)
+        return x[:, :, top // stride : bottom // stride, left // stride : right // stride]
+
+    for top in range(0, height, n):
+        for left in range(0, width, n):
+            found = _search_window(
+                model,
+                cut(picture, top, left, 1),
+                quality_index,
+                cut(context, top, left, model.cfg.context_block),
+                [cut(y, top, left, p.stride) for y, p in zip(latents, parts, strict=True)],
+                cfg,
+            )
+            for y, f, p in zip(out, found, parts, strict=True):
+                cut(y, top, left, p.stride).copy_(f)
+    return out
+
+
+def _search_window(
+    model: CodecModel,
+    picture: Tensor,
+    quality_index: int,
+    context: Tensor,
+    latents: Sequence[Tensor],
+    cfg: SearchConfig,
+) -> list[Tensor]:
+    device = picture.device
+    q = torch.tensor([quality_index], device=device)
+    hat, d = knot_weights(q), step_tensor(model.cfg, q)
+    step = d[:, None, None, None]
+    coarse = model.context_picture(context, step, hat)
+    values = [y.detach().clone().requires_grad_() for y in latents]
+    optimiser = torch.optim.Adam(values, lr=cfg.rate, betas=(0.9, 0.95))
+    generator = torch.Generator(device).manual_seed(cfg.seed)
+    for i in range(cfg.iterations):
+        share = i / max(1, cfg.iterations - 1)
+        temperature = cfg.hot * (cfg.cold / cfg.hot) ** share
+        for group in optimiser.param_groups:
+            group["lr"] = cfg.rate * (1 - 0.9 * share)
+        with torch.enable_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
+            bits, drawn = _draw(model, context, coarse, values, (hat, d), temperature, generator)
+            error = (drawn.float() - picture).square().sum()
+            loss = cfg.price * bits + error / (DISTORTION_WEIGHT * float(d) ** 2)
+            loss.backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return [v.detach() for v in values]
+
+
+def _draw(
+    model: CodecModel,
+    context: Tensor,
+    coarse: Tensor,
+    values: Sequence[Tensor],
+    quality: tuple[Tensor, Tensor],
+    temperature: float,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Bits of the latents and the picture, each latent between its two neighbours at random."""
+    hat, d = quality
+    filled: list[Tensor] = [torch.zeros(0)] * len(values)
+    total = torch.zeros((), device=context.device)
+
+    def code(part: int, half: int, mean: Tensor, index: Tensor) -> Tensor:
+        nonlocal total
+        y = values[part]
+        mask = checkerboard(y.shape[2], y.shape[3], half).to(y)
+        v = y - mean
+        k = between_neighbours(v, temperature, generator)
+        total = total + (scales.logistic_bits(k, index) * mask).sum()
+        z = (mean + k) * mask
+        filled[part] = z if half == 0 else filled[part] + z
+        return filled[part]
+
+    state = walk(FakeQuantOps(model.prior, hat, d, True), model.cfg, context, code) / UNITS
+    coarse_parts = sum(p.stride == 16 for p in model.cfg.parts)
+    z16, z8 = torch.cat(filled[:coarse_parts], 1), torch.cat(filled[coarse_parts:], 1)
+    return total, model.reconstruct(coarse, z16, z8, state, d[:, None, None, None], hat)
+
+
+def between_neighbours(v: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """Values in ⌊v⌋…⌊v⌋ + 1, drawn by the Gumbel-softmax of arXiv 2006.04240, Eq. 11–12."""
+    below = v.detach().floor()
+    r = (v - below).clamp(1e-4, 1 - 1e-4)
+    up = (torch.atanh(r) - torch.atanh(1 - r)) / temperature
+    u = torch.rand(r.shape, generator=generator, device=r.device).clamp(1e-6, 1 - 1e-6)
+    return below + torch.sigmoid((up + torch.log(u) - torch.log1p(-u)) / temperature)
+
+
+__all__ = ["SearchConfig", "between_neighbours", "search", "searchable"]

@@ -1,0 +1,89 @@
+"""Levels of encoder effort: what they choose differs, the decoder does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import dctcodec
+from dctcodec.codec.api import decode_picture, encode_picture
+from dctcodec.codec.cli import app
+from dctcodec.codec.effort import ITERATIONS, Effort
+from dctcodec.codec.errors import UsageError
+from dctcodec.codec.pictures import load
+from dctcodec.models.config import DISTORTION_WEIGHT
+from dctcodec.models.search import between_neighbours
+from dctcodec.models.weights import default
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def total_cost(pixels: Pixels, data: bytes, quality: float) -> float:
+    """Bits of the file and the bits that its squared error is worth."""
+    drawn = decode_picture(data).picture.pixels.astype(float)
+    step = default().cfg.step(round(quality * 4))
+    return 8 * len(data) + float(((drawn - pixels) ** 2).sum()) / (DISTORTION_WEIGHT * step**2)
+
+
+@pytest.mark.parametrize("level", [-1, 10])
+def test_levels_that_there_are_not(photo: Pixels, level: int) -> None:
+    with pytest.raises(UsageError, match=r"effort -?\d+ is not in 0…9"):
+        Effort(level)
+    with pytest.raises(UsageError):
+        encode_picture(load(photo), 40, effort=level)
+
+
+def test_more_effort_means_more_iterations() -> None:
+    assert list(ITERATIONS) == sorted(ITERATIONS)
+    assert [Effort(n).iterations > 0 for n in (0, 1, 2, 9)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("tile", [1024, 64])
+def test_a_search_costs_no_more_than_the_greedy_choice(photo: Pixels, tile: int) -> None:
+    crop = np.ascontiguousarray(photo[:100, :120])
+    files = [encode_picture(load(crop), 40, effort=e, tile=tile).data for e in (0, 1, 5)]
+    plain, greedy, found = (total_cost(crop, f, 40) for f in files)
+    assert greedy < plain
+    # each tile is weighed by itself, so seams may take back a little
+    assert found <= greedy * (1 if tile == 1024 else 1.02)
+    assert files[2] != files[1]
+
+
+def test_a_search_gives_the_same_file_again(photo: Pixels) -> None:
+    crop = np.ascontiguousarray(photo[:64, :64])
+    once, again = (encode_picture(load(crop), 40, effort=2).data for _ in range(2))
+    assert once == again
+
+
+def test_left_out_layers_are_not_searched(photo: Pixels) -> None:
+    crop = load(np.ascontiguousarray(photo[:64, :64]))
+    assert (
+        encode_picture(crop, 40, layers=2, effort=9).data == encode_picture(crop, 40, layers=2).data
+    )
+
+
+def test_effort_from_python_and_the_command_line(photo: Pixels, tmp_path: Path) -> None:
+    source, out = tmp_path / "a.png", tmp_path / "a.dctc"
+    Image.fromarray(photo[:64, :64]).save(source)
+    done = CliRunner().invoke(app, ["encode", str(source), "-q", "40", "-e", "0", "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    assert out.read_bytes() == dctcodec.encode(source, 40, effort=0)
+    failed = CliRunner().invoke(app, ["encode", str(source), "-e", "12", "--force"])
+    assert failed.exit_code and "effort 12 is not in 0…9" in failed.output
+
+
+def test_draws_lie_between_neighbours_and_settle_on_the_nearest() -> None:
+    v = torch.tensor([0.1, -0.3, 1.8, 2.45]).repeat(400, 1).requires_grad_()
+    generator = torch.Generator().manual_seed(0)
+    warm = between_neighbours(v, 0.5, generator)
+    assert ((warm >= v.floor()) & (warm <= v.floor() + 1)).all()
+    warm.sum().backward()
+    assert v.grad is not None and (v.grad != 0).any()
+    cold = between_neighbours(v.detach(), 0.02, generator).mean(0)
+    assert torch.allclose(cold, torch.tensor([0.0, 0.0, 2.0, 2.0]), atol=0.05)
