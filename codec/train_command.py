@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..models.config import ModelConfig
+    from ..models.train import TrainConfig
 
 Paths = list[Path]
 
@@ -57,7 +58,9 @@ def train(
     shape: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="A field of the model's shape, for a new run."
+            "--set",
+            metavar="KEY=VALUE",
+            help="A field of the model's shape (new runs only), or of training; give it again.",
         ),
     ] = None,
 ) -> None:
@@ -71,6 +74,8 @@ def train(
     from ..models.train import train as run
     from ..models.weights import WeightsError
 
+    own = {f.name for f in fields(TrainConfig)}
+    pairs = [p for p in shape or [] if p.partition("=")[0] not in own]
     cfg = TrainConfig(
         minutes=minutes,
         steps=steps,
@@ -83,16 +88,17 @@ def train(
         compile=compile,
         seed=seed,
     )
+    cfg = _changed(cfg, [p for p in shape or [] if p not in pairs])
     training, held_out = _photos(photos, crop), _photos(validation or [], 0)
     state = out / "state.pt"
     try:
         model = model_config_for(out, start)
     except WeightsError as error:
         raise DctcodecError(str(error)) from error
-    if shape:
+    if pairs:
         if state.exists() or start:
-            raise UsageError("--set is for new runs; this one has its shape already")
-        model = _shaped(model, shape)
+            raise UsageError(f"--set {pairs[0]}: this run has its shape already")
+        model = _shaped(model, pairs)
     with _processes(device) as (place, first):
         if first:
             begun = "goes on from" if state.exists() else "will be saved as"
@@ -162,20 +168,36 @@ def export(
 
 
 def _shaped(model: ModelConfig, pairs: list[str]) -> ModelConfig:
-    """The configuration with some of its numbers and words replaced."""
-    values = {k: v for k, v in asdict(model).items() if isinstance(v, int | float | str)}
+    """The configuration with some of its numbers and words replaced; `blocks`: of every part."""
+    blocks = [p for p in pairs if p.partition("=")[0] == "blocks"]
+    model = _changed(model, [p for p in pairs if p not in blocks])
+    for pair in blocks:
+        count = pair.partition("=")[2]
+        if not count.isdecimal():
+            raise UsageError(f"--set {pair}: not a number of residual blocks")
+        parts = tuple(replace(p, blocks=int(count)) for p in model.parts)
+        model = replace(model, parts=parts)
+    return model
+
+
+Settings = TypeVar("Settings", "ModelConfig", "TrainConfig")
+
+
+def _changed(settings: Settings, pairs: list[str]) -> Settings:
+    """A frozen dataclass with fields replaced by KEY=VALUE."""
+    values = {k: v for k, v in asdict(settings).items() if isinstance(v, int | float | str)}
     changes: dict[str, Any] = {}
     for pair in pairs:
         key, _, text = pair.partition("=")
         if key not in values:
             raise UsageError(f"--set {pair!r} is not KEY=VALUE with KEY among {', '.join(values)}")
         try:
-            changes[key] = type(values[key])(text)
-        except ValueError:
-            kind = type(values[key]).__name__
-            raise UsageError(f"--set {key}: {text!r} is no {kind}") from None
+            kind = type(values[key])
+            changes[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            raise UsageError(f"--set {key}: {text!r} is no {kind.__name__}") from None
     try:
-        return replace(model, **changes)
+        return replace(settings, **changes)
     except ValueError as error:
         raise UsageError(f"--set: {error}") from error
 

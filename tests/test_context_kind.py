@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ def test_pooling_is_orthonormal_and_gives_cell_means(kept: int) -> None:
         ("context_kept", "no int"),
         ("nothing=3", "KEY among"),
         ("context_kept=many", "no int"),
+        ("blocks=many", "not a number of residual blocks"),
+        ("bf16=maybe", "no bool"),
         ("context_kind=wavelet", "neither 'dct' nor 'down'"),
     ],
 )
@@ -63,6 +66,7 @@ def test_a_model_of_another_context_trains_and_codes(kind: str, tmp_path: Path) 
     Image.fromarray(noise).save(tmp_path / "a.png")
     small = ["context_width=16", "prior_width_16=16", "prior_width_8=16", "synthesis_width_8=16"]
     small += ["analysis_width_8=16", "analysis_width_16=16", "context_kept=2"]
+    small += ["blocks=1", "drop=0.5"]  # of every part; of training
     options = ["--photos", str(tmp_path), "--steps", "1", "--crop", "64", "--batch", "1"]
     for pair in [*small, f"context_kind={kind}"]:
         options += ["--set", pair]
@@ -73,4 +77,6 @@ def test_a_model_of_another_context_trains_and_codes(kind: str, tmp_path: Path) 
     assert runner.invoke(app, ["export", state, "-o", out]).exit_code == 0
     stored = weights.load(Path(out))
     assert (stored.cfg.context_kept, stored.cfg.context_kind) == (2, kind)
+    assert {p.blocks for p in stored.cfg.parts} == {1}
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["drop"] == 0.5
     assert len(encode_picture(load(noise), 50, model=stored).data) > 100
