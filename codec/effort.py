@@ -90,12 +90,14 @@ def searched(
 
 
 def cost(run: Any, q: Any, tile: Any, symbols: TileSymbols, source: PictureSource) -> float:
-    """What training minimises, of one tile by itself: bits, and squared error in bits.
+    """What a search minimises, of one tile by itself: bits at its price, and squared error in bits.
 
     Args:
         q: `models.runtime.Quality`; tile: as `searched`.
     """
     import torch
+
+    from ..models.search import SearchConfig
 
     def plane(a: npt.NDArray[Any], unit: float) -> Any:
         return torch.from_numpy(a.astype(np.float32) / unit)[None].to(run.device)
@@ -109,4 +111,5 @@ def cost(run: Any, q: Any, tile: Any, symbols: TileSymbols, source: PictureSourc
         q,
     )
     error = float((drawn.float() - tile[0]).square().sum())
-    return float(sum(source.estimates()) + error / (DISTORTION_WEIGHT * q.step**2))
+    bits = SearchConfig().price * sum(source.estimates())
+    return float(bits + error / (DISTORTION_WEIGHT * q.step**2))

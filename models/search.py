@@ -34,7 +34,7 @@ class SearchConfig:
     rate: float = 0.015  # of Adam at the start, symbols; a tenth at the end
     hot: float = 0.5  # temperature of the draws at the start
     cold: float = 0.1  # and at the end
-    price: float = 1.0  # of a bit
+    price: float = 1.3  # of a bit: the slope that the encoder's greedy choice works at
     window: int = 512  # side of what is searched at once, pixels; a multiple of 32
     seed: int = 0
 
