@@ -116,8 +116,8 @@ def encode(
     if quality is not None and aims != (None, None, None):
         raise UsageError("a target chooses the quality: leave out --quality")
     kept = layers_of(layers)
-    if preset is not None and (quality is not None or aims != (None, None, None)):
-        raise UsageError("a preset has one quality: leave out the options for it")
+    if preset is not None and (quality is not None or aims != (None, None, None) or effort != 1):
+        raise UsageError("a preset has one quality and one effort: leave out the options for both")
     target = output_for(image, out, ".dctc", force=force)
     source = read_input(image)
     with about(image):

@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pictures", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--side", type=int, default=192)
     parser.add_argument("--every", type=int, default=6)
     parser.add_argument("--levels", type=int, nargs="+", default=[0, 1, 3, 6, 9])
     parser.add_argument("--qualities", type=float, nargs="+", default=[10.0, 30.0, 50.0, 70.0])

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -69,38 +70,28 @@ def search(
     Returns:
         as `latents`; rounded to whole steps from the prior's means they are what was found.
     """
-    parts = model.cfg.parts
-    out = [y.clone() for y in latents]
     _, _, height, width = picture.shape
     n = cfg.window
+    if max(height, width) > n:  # window by window
+        out = [y.clone() for y in latents]
+        strides = [p.stride for p in model.cfg.parts]
 
-    def cut(x: Tensor, top: int, left: int, stride: int) -> Tensor:
-        bottom, right = min(height, top + n), min(width, left + n)
-        return x[:, :, top // stride : bottom // stride, left // stride : right // stride]
+        def cut(x: Tensor, top: int, left: int, stride: int) -> Tensor:
+            rows, columns = (slice(i // stride, (i + n) // stride) for i in (top, left))
+            return x[:, :, rows, columns]
 
-    for top in range(0, height, n):
-        for left in range(0, width, n):
-            found = _search_window(
+        for top, left in product(range(0, height, n), range(0, width, n)):
+            found = search(
                 model,
                 cut(picture, top, left, 1),
                 quality_index,
                 cut(context, top, left, model.cfg.context_block),
-                [cut(y, top, left, p.stride) for y, p in zip(latents, parts, strict=True)],
+                [cut(y, top, left, s) for y, s in zip(latents, strides, strict=True)],
                 cfg,
             )
-            for y, f, p in zip(out, found, parts, strict=True):
-                cut(y, top, left, p.stride).copy_(f)
-    return out
-
-
-def _search_window(
-    model: CodecModel,
-    picture: Tensor,
-    quality_index: int,
-    context: Tensor,
-    latents: Sequence[Tensor],
-    cfg: SearchConfig,
-) -> list[Tensor]:
+            for y, f, s in zip(out, found, strides, strict=True):
+                cut(y, top, left, s).copy_(f)
+        return out
     device = picture.device
     q = torch.tensor([quality_index], device=device)
     hat, d = knot_weights(q), step_tensor(model.cfg, q)

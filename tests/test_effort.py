@@ -18,7 +18,7 @@ from dctcodec.codec.effort import ITERATIONS, Effort
 from dctcodec.codec.errors import UsageError
 from dctcodec.codec.pictures import load
 from dctcodec.models.config import DISTORTION_WEIGHT
-from dctcodec.models.search import between_neighbours
+from dctcodec.models.search import SearchConfig, between_neighbours, search, searchable
 from dctcodec.models.weights import default
 
 Pixels = npt.NDArray[np.uint8]
@@ -87,3 +87,18 @@ def test_draws_lie_between_neighbours_and_settle_on_the_nearest() -> None:
     assert v.grad is not None and (v.grad != 0).any()
     cold = between_neighbours(v.detach(), 0.02, generator).mean(0)
     assert torch.allclose(cold, torch.tensor([0.0, 0.0, 2.0, 2.0]), atol=0.05)
+
+
+def test_large_pictures_are_searched_window_by_window(photo: Pixels) -> None:
+    stored = default()
+    model, cfg = searchable(stored), SearchConfig(iterations=2, window=64)
+    x = torch.from_numpy(photo[:64, :96].copy()).permute(2, 0, 1)[None].float()
+    c = torch.zeros(1, stored.cfg.context_channels, 2, 3)
+    start = [torch.zeros(1, p.channels, 64 // p.stride, 96 // p.stride) for p in stored.cfg.parts]
+    whole = search(model, x, 160, c, start, cfg)
+    cut = [64 // p.stride for p in stored.cfg.parts]
+    corner = [y[..., :n] for y, n in zip(start, cut, strict=True)]
+    left = search(model, x[..., :64], 160, c[..., :2], corner, cfg)
+    for y, z, n in zip(whole, left, cut, strict=True):
+        assert y.shape[3] * 64 == n * 96 and torch.equal(y[..., :n], z)
+        assert (y[..., n:] != 0).any()
