@@ -72,12 +72,13 @@ def searched(
     """
     import torch
 
-    from ..models.search import search, searchable
+    from ..models.search import search, searchable, table_costs
 
     def both(context: Floats) -> list[Floats]:
         start = [torch.from_numpy(y)[None].to(run.device) for y in analyse(context)]
         found = search(
             searchable(run.stored, str(run.device)),
+            table_costs(run.stored, str(run.device)),
             tile,
             quality_index,
             torch.from_numpy(context)[None].to(run.device),

@@ -43,22 +43,39 @@ def load_photos(paths: Sequence[Path]) -> list[Tensor]:
     return photos
 
 
+LARGEST_ENLARGEMENT = 1.5
+"""Soft crops are enlarged by at most this factor and axis."""
+
+GRAIN = (0.7, 5.0)
+"""Standard deviation of grain, grey levels: the range of the draws, log-uniform."""
+
+
 class Crops:
-    """Random square crops: position by area, flips, transposition, random downscaling.
+    """Random square crops: position by area, flips, transposition, scaling, camera traces.
+
+    Training photos are clean: made smaller, so that noise and the traces of a camera are gone.
+    What people encode has grain, colour at half the resolution, and is often soft at its own scale.
 
     Args:
         photos: (3, h, w) uint8 tensors; kept on `device`.
         size: side of a crop, pixels.
         scaled: share of the crops that are downscaled, by a factor 0.5…1.
+        camera: share of the crops that get traces of a camera, each with even chances: enlarged by
+            a factor 1…1.5, colour at half the resolution per axis, grain.
     """
 
     def __init__(
-        self, photos: Sequence[Tensor], size: int, device: torch.device, scaled: float = 0.3
+        self,
+        photos: Sequence[Tensor],
+        size: int,
+        device: torch.device,
+        scaled: float = 0.3,
+        camera: float = 0.0,
     ) -> None:
         self.photos = [p.to(device) for p in photos if min(p.shape[1:]) >= size]
         if not self.photos:
             raise ValueError(f"no photo has {size}x{size} pixels")
-        self.size, self.scaled = size, scaled
+        self.size, self.scaled, self.camera = size, scaled, camera
         area = np.array([p.shape[1] * p.shape[2] for p in self.photos], np.float64)
         self.share = area / area.sum()
 
@@ -67,13 +84,18 @@ class Crops:
         photo = self.photos[rng.choice(len(self.photos), p=self.share)]
         _, h, w = photo.shape
         side = self.size
+        camera = self.camera > 0 and rng.random() < self.camera
         if rng.random() < self.scaled:
             side = min(int(side / rng.uniform(0.5, 1)), h, w)
+        elif camera and rng.random() < 0.5:
+            side = int(side / rng.uniform(1, LARGEST_ENLARGEMENT))
         i, j = rng.integers(h - side + 1), rng.integers(w - side + 1)
         x = photo[:, i : i + side, j : j + side].float()
         if side != self.size:
             x = F.interpolate(x[None], self.size, mode="bicubic", antialias=True)[0].clamp(0, 255)
             x = x.round()
+        if camera:
+            x = with_camera_traces(x, rng)
         if rng.random() < 0.5:
             x = x.flip(2)
         if rng.random() < 0.5:
@@ -83,3 +105,36 @@ class Crops:
     def batch(self, rng: np.random.Generator, count: int) -> Tensor:
         """(count, 3, size, size)."""
         return torch.stack([self.crop(rng) for _ in range(count)])
+
+
+def with_camera_traces(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Colour at half the resolution, or grain, or both, or neither, by draws of even chances.
+
+    Args:
+        x: (3, h, w), grey levels 0…255; h and w even.
+
+    Returns:
+        the same shape, whole grey levels.
+    """
+    if rng.random() < 0.5:
+        luma = x.mean(0, keepdim=True)
+        colour = F.avg_pool2d((x - luma)[None], 2)
+        full = F.interpolate(colour, scale_factor=2, mode="bilinear", align_corners=False)
+        x = luma + full[0]
+    if rng.random() < 0.5:
+        x = x + grain(x, rng)
+    return x.round().clamp(0, 255)
+
+
+def grain(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Gaussian noise of one random strength, mostly the same in all colours, more or less coarse."""
+    sigma = float(np.exp(rng.uniform(*np.log(GRAIN))))
+    noise = rng.standard_normal((4, *x.shape[1:]), dtype=np.float32)
+    share = rng.uniform(0, 0.5)  # of the noise that differs between colours
+    mixed = torch.from_numpy((1 - share) * noise[:1] + share * noise[1:]).to(x.device)
+    blur = float(rng.uniform(0, 0.25))  # weight of a neighbour against the centre
+    kernel = torch.tensor([blur, 1.0, blur], device=x.device)
+    kernel = (kernel[:, None] * kernel).expand(3, 1, 3, 3)
+    padded = F.pad(mixed[None], (1, 1, 1, 1), mode="reflect")
+    soft = F.conv2d(padded, kernel, groups=3)[0]
+    return soft * (sigma / soft.std().clamp_min(1e-6))

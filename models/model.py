@@ -147,8 +147,8 @@ class CodecModel(nn.Module):
             quality_index: (batch,), 0…400.
             last_layer: (batch,): later layers are left out (filled with the prior's mean).
             exact: follow the integer rule in the prior path.
-            chosen: symbols as the encoder chooses them, and their own bits in place of those under
-                noise; nothing is learned about the analysis then.
+            chosen: latents as the encoder chooses them, and their own bits in place of those under
+                noise (`scales.chosen_symbols`); the context's gains do not learn then.
         """
         cfg = self.cfg
         hat, d = knot_weights(quality_index), step_tensor(cfg, quality_index)
@@ -161,8 +161,7 @@ class CodecModel(nn.Module):
             picture = self.context_picture(c, step, hat)
             ops = FakeQuantOps(self.prior, hat, d, exact)
             context_bits, agnostic, use = self.context_bits(ops, noisy, c.detach())
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not chosen):
-            y16, y8 = self.latents(centred, picture, step, hat)
+        y16, y8 = self.latents(centred, picture, step, hat)
         layer_bits = [torch.zeros_like(d) for _ in range(cfg.layers)]
         sixteenth = list(y16.split([p.channels for p in cfg.parts if p.stride == 16], 1))
         eighth = list(y8.split([p.channels for p in cfg.parts if p.stride == 8], 1))
@@ -177,11 +176,7 @@ class CodecModel(nn.Module):
             mask = checkerboard(y.shape[2], y.shape[3], half).to(y)
             v = y - mean
             if chosen:
-                picked = scales.thrifty(v, index, weights[part], FRUGALITY)
-                through = v + (picked - v).detach()
-                bits = scales.logistic_bits(through, index)
-                # where the mean itself is sent, distortion has a say in it
-                k = torch.where(picked == 0, picked, through)
+                k, bits = scales.chosen_symbols(v, index, weights[part], FRUGALITY)
             else:
                 k = round_through(v)
                 bits = scales.logistic_bits(

@@ -53,3 +53,28 @@ def thrifty(v: Tensor, index: Tensor, weight: Tensor, frugality: float) -> Tenso
     lost = ((a - smaller) ** 2 - (a - size) ** 2) * weight
     better = (size > 0) & (frugality * saved > lost)
     return torch.where(better, k.sign() * smaller, k)
+
+
+def chosen_symbols(
+    v: Tensor, index: Tensor, weight: Tensor, frugality: float
+) -> tuple[Tensor, Tensor]:
+    """`thrifty` symbols and their bits, with slopes that training can follow.
+
+    Both are stairs in `v`. Averaged over a shift of −½…½, a stair s(v) has the slope
+    s(v + ½) − s(v − ½), and that is the gradient given here. The squared error of a symbol is no
+    straight line either: the bits get the slope of its bent part, weight · k², around what is sent.
+
+    Args:
+        v: steps from the mean, symbols; index: scale indices; weight, frugality: see `thrifty`.
+
+    Returns:
+        symbols and bits, as `v`.
+    """
+    with torch.no_grad():
+        k = thrifty(v, index, weight, frugality)
+        up = thrifty(v + 0.5, index, weight, frugality)
+        down = thrifty(v - 0.5, index, weight, frugality)
+        slope = logistic_bits(up, index) - logistic_bits(down, index)
+        slope += weight * ((up - k) ** 2 - (down - k) ** 2)
+    shift = v - v.detach()
+    return k + (up - down) * shift, logistic_bits(k, index) + slope * shift

@@ -17,7 +17,6 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from . import scales
 from .config import DISTORTION_WEIGHT
 from .export import parameters_of
 from .fakequant import UNITS, FakeQuantOps
@@ -51,8 +50,38 @@ def searchable(stored: StoredModel, device: str = "cpu") -> CodecModel:
     return model
 
 
+@lru_cache(maxsize=2)
+def table_costs(stored: StoredModel, device: str = "cpu") -> Tensor:
+    """Bits of a latent's magnitude under each scale index, (64, MOST_REACH + 2).
+
+    What is never coded (`Tables.skip_below`) is given the price of the first index that is.
+    """
+    costs = stored.tables.costs()
+    costs[: stored.tables.skip_below] = costs[stored.tables.skip_below]
+    return torch.from_numpy(costs).to(device)
+
+
+def table_bits(costs: Tensor, symbols: Tensor, index: Tensor) -> Tensor:
+    """Bits of real-valued symbols under real-valued scale indices, by interpolation.
+
+    Args:
+        costs: see `table_costs`; symbols, index: of one shape.
+    """
+    a = symbols.abs().clamp_max(costs.shape[1] - 1.001)
+    i = index.clamp(0, costs.shape[0] - 1)
+    column, row = a.detach().long(), i.detach().long().clamp_max(costs.shape[0] - 2)
+    x, y = a - column, i - row
+    first = row * costs.shape[1] + column
+    flat = costs.reshape(-1)
+    low = flat[first] * (1 - x) + flat[first + 1] * x
+    first = first + costs.shape[1]
+    high = flat[first] * (1 - x) + flat[first + 1] * x
+    return low * (1 - y) + high * y
+
+
 def search(
     model: CodecModel,
+    costs: Tensor,
     picture: Tensor,
     quality_index: int,
     context: Tensor,
@@ -62,6 +91,7 @@ def search(
     """Better latents for a picture.
 
     Args:
+        costs: bits of the symbols, see `table_costs`.
         picture: (1, 3, h, w), grey levels 0…255; h and w multiples of 32.
         quality_index: 0…400.
         context: (1, channels, h/32, w/32), symbols as they are coded.
@@ -83,6 +113,7 @@ def search(
         for top, left in product(range(0, height, n), range(0, width, n)):
             found = search(
                 model,
+                costs,
                 cut(picture, top, left, 1),
                 quality_index,
                 cut(context, top, left, model.cfg.context_block),
@@ -106,7 +137,9 @@ def search(
         for group in optimiser.param_groups:
             group["lr"] = cfg.rate * (1 - 0.9 * share)
         with torch.enable_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
-            bits, drawn = _draw(model, context, coarse, values, (hat, d), temperature, generator)
+            bits, drawn = _draw(
+                model, costs, context, coarse, values, (hat, d), temperature, generator
+            )
             error = (drawn.float() - picture).square().sum()
             loss = cfg.price * bits + error / (DISTORTION_WEIGHT * float(d) ** 2)
             loss.backward()
@@ -117,6 +150,7 @@ def search(
 
 def _draw(
     model: CodecModel,
+    costs: Tensor,
     context: Tensor,
     coarse: Tensor,
     values: Sequence[Tensor],
@@ -135,7 +169,7 @@ def _draw(
         mask = checkerboard(y.shape[2], y.shape[3], half).to(y)
         v = y - mean
         k = between_neighbours(v, temperature, generator)
-        total = total + (scales.logistic_bits(k, index) * mask).sum()
+        total = total + (table_bits(costs, k, index) * mask).sum()
         z = (mean + k) * mask
         filled[part] = z if half == 0 else filled[part] + z
         return filled[part]
@@ -155,4 +189,11 @@ def between_neighbours(v: Tensor, temperature: float, generator: torch.Generator
     return below + torch.sigmoid((up + torch.log(u) - torch.log1p(-u)) / temperature)
 
 
-__all__ = ["SearchConfig", "between_neighbours", "search", "searchable"]
+__all__ = [
+    "SearchConfig",
+    "between_neighbours",
+    "search",
+    "searchable",
+    "table_bits",
+    "table_costs",
+]

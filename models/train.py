@@ -40,6 +40,7 @@ class TrainConfig:
     batch: int = 8  # crops per step and process
     crop: int = 192  # side of a crop, pixels
     scaled: float = 0.3  # share of crops that are downscaled
+    camera: float = 0.0  # share of crops with traces of a camera: soft, grain, less colour
     optimiser: str = "muon"  # or adamw
     rate: float = 2e-3  # peak learning rate
     final_rate: float = 0.01  # learning rate at the end, as a share of the peak
@@ -75,7 +76,7 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def settle(self) -> None:
-        """Go on from the averaged weights, with the analysis as it is."""
+        """Go on from the averaged weights, with the symbols that the encoder will choose."""
         self.model.load_state_dict(self.average)
         self.settled = True
 
@@ -240,7 +241,7 @@ def train(
         make_optimisers(model, cfg.optimiser, cfg.rate),
         np.random.default_rng(cfg.seed + 1000 * rank),
     )
-    crops = Crops(photos, cfg.crop, device, cfg.scaled)
+    crops = Crops(photos, cfg.crop, device, cfg.scaled, cfg.camera)
     resume = out / "state.pt"
     if resume.exists():
         state.load(resume)

@@ -18,7 +18,14 @@ from dctcodec.codec.effort import ITERATIONS, Effort
 from dctcodec.codec.errors import UsageError
 from dctcodec.codec.pictures import load
 from dctcodec.models.config import DISTORTION_WEIGHT
-from dctcodec.models.search import SearchConfig, between_neighbours, search, searchable
+from dctcodec.models.search import (
+    SearchConfig,
+    between_neighbours,
+    search,
+    searchable,
+    table_bits,
+    table_costs,
+)
 from dctcodec.models.weights import default
 
 Pixels = npt.NDArray[np.uint8]
@@ -96,10 +103,27 @@ def test_large_pictures_are_searched_window_by_window(photo: Pixels) -> None:
     c = torch.zeros(1, stored.cfg.context_channels, 2, 3)
     torch.manual_seed(0)  # real-valued: a latent that is whole lies on a corner, without a slope
     start = [torch.randn(1, p.channels, 64 // p.stride, 96 // p.stride) for p in stored.cfg.parts]
-    whole = search(model, x, 160, c, start, cfg)
+    costs = table_costs(stored)
+    whole = search(model, costs, x, 160, c, start, cfg)
     cut = [64 // p.stride for p in stored.cfg.parts]
     corner = [y[..., :n] for y, n in zip(start, cut, strict=True)]
-    left = search(model, x[..., :64], 160, c[..., :2], corner, cfg)
+    left = search(model, costs, x[..., :64], 160, c[..., :2], corner, cfg)
     for y, z, n in zip(whole, left, cut, strict=True):
         assert y.shape[3] * 64 == n * 96 and torch.equal(y[..., :n], z)
         assert (y[..., n:] != 0).any()
+
+
+def test_prices_between_symbols_and_indices_are_interpolated() -> None:
+    stored = default()
+    costs, skip = table_costs(stored), stored.tables.skip_below
+    symbols = torch.tensor([0.0, -3.0, 2.5, 1.0, 4.0], requires_grad=True)
+    index = torch.tensor([20.0, 30.0, 40.0, 30.5, 70.0], requires_grad=True)
+    bits = table_bits(costs, symbols, index)
+    wanted = [costs[20, 0], costs[30, 3], costs[40, 2:4].mean(), costs[30:32, 1].mean()]
+    assert torch.allclose(bits.detach(), torch.stack([*wanted, costs[63, 4]]))
+    bits.sum().backward()
+    assert symbols.grad is not None and index.grad is not None
+    assert float(symbols.grad[1]) == pytest.approx(float(costs[30, 3] - costs[30, 4]), rel=1e-4)
+    assert float(index.grad[3]) == pytest.approx(float(costs[31, 1] - costs[30, 1]), rel=1e-4)
+    # a symbol that is never coded has a price, so that the search does not take it for free
+    assert (costs[:skip] == costs[skip]).all() and float(costs[0, 1]) > float(costs[0, 0])
