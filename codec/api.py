@@ -253,16 +253,25 @@ def encode_picture(
             layers=kept,
         )
         walked = partial(run_tile, ops, stored.cfg, box[3] // 32, box[2] // 32)
-        source = choose(analyse=analyse, frugality=how.thrift(frugality), tally=tally)
+        steps: list[Any] = []  # what the tally is told, once it is known which symbols are sent
+        told = partial(_note, steps) if tally else None
+        source = choose(analyse=analyse, frugality=how.thrift(frugality), tally=told)
         symbols = walked(source)
         if how.iterations and kept == most:
             inside = pixel_window(picture.pixels, box).to(run.device)
             better = searched(run, index, inside, analyse, how)
-            other = choose(analyse=better, frugality=how.thrift_after_search(frugality))
+            others: list[Any] = []
+            told = partial(_note, others) if tally else None
+            other = choose(
+                analyse=better, frugality=how.thrift_after_search(frugality), tally=told
+            )
             found = walked(other)
             coding += source.coding_seconds()
             if cost(run, q, inside, found, other) < cost(run, q, inside, symbols, source):
-                source = other
+                source, steps = other, others
+        for step in steps:
+            assert tally is not None
+            tally(*step)
         for layer, (chunk, estimate) in enumerate(
             zip(source.chunks(), source.estimates(), strict=True)
         ):
@@ -272,6 +281,13 @@ def encode_picture(
         if progress:
             progress((i + 1) / header.tiles)
     return Encoded(write(header, chunks, extra), header, tuple(tuple(b) for b in bits), coding)
+
+
+def _note(
+    steps: list[Any], symbols: npt.NDArray[np.int32], tables: npt.NDArray[np.int32]
+) -> None:
+    """A tally that remembers: a coding step's symbols and table numbers."""
+    steps.append((symbols, tables))
 
 
 def _weight(gain: Any) -> npt.NDArray[np.float32]:

@@ -78,6 +78,14 @@ def encode(
         float, typer.Option("-q", "--quality", help="0 smallest … 100 finest, in quarters.")
     ] = 75.0,
     layers: Layers = None,
+    effort: Annotated[
+        int,
+        typer.Option(
+            "-e",
+            "--effort",
+            help="0 fastest, 1 plain, 2 … 9 search for better symbols: seconds to minutes.",
+        ),
+    ] = 1,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and ICC.")] = False,
     verify: Annotated[
@@ -106,6 +114,7 @@ def encode(
     settings = EncodeSettings(
         quality=quality,
         layers=layers_of(layers),
+        effort=effort,
         tile=tile,
         strip=strip,
         device=device,

@@ -212,6 +212,8 @@ def test_what_changed_is_done_anew(again: Path) -> None:
     assert counts("-q", 40) == (4, 0, 0)  # other settings
     assert counts("-q", 40, "--verify") == (4, 0, 0)  # done, but never verified
     assert counts("-q", 40, "--verify") == (0, 4, 0)
+    assert counts("-q", 40, "--verify", "-e", 2) == (4, 0, 0)  # and what was searched for is sent
+    assert counts("-q", 40, "-e", 2) == (0, 4, 0)
 
 
 def test_a_foreign_file_is_not_overwritten_but_one_with_the_same_bytes_will_do(again: Path) -> None:

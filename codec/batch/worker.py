@@ -152,7 +152,13 @@ class Worker:
         symbols = SymbolDigest() if s.verify else None
         with clock.phase("networks"):
             encoded = encode_picture(
-                picture, s.quality, layers=s.layers, tile=s.tile, device=s.device, tally=symbols
+                picture,
+                s.quality,
+                layers=s.layers,
+                tile=s.tile,
+                device=s.device,
+                tally=symbols,
+                effort=s.effort,
             )
         clock.move("networks", "entropy", encoded.coding_seconds)
         value = None
