@@ -262,9 +262,7 @@ def encode_picture(
             better = searched(run, index, inside, analyse, how)
             others: list[Any] = []
             told = partial(_note, others) if tally else None
-            other = choose(
-                analyse=better, frugality=how.thrift_after_search(frugality), tally=told
-            )
+            other = choose(analyse=better, frugality=how.thrift_after_search(frugality), tally=told)
             found = walked(other)
             coding += source.coding_seconds()
             if cost(run, q, inside, found, other) < cost(run, q, inside, symbols, source):
@@ -283,9 +281,7 @@ def encode_picture(
     return Encoded(write(header, chunks, extra), header, tuple(tuple(b) for b in bits), coding)
 
 
-def _note(
-    steps: list[Any], symbols: npt.NDArray[np.int32], tables: npt.NDArray[np.int32]
-) -> None:
+def _note(steps: list[Any], symbols: npt.NDArray[np.int32], tables: npt.NDArray[np.int32]) -> None:
     """A tally that remembers: a coding step's symbols and table numbers."""
     steps.append((symbols, tables))
 

@@ -23,7 +23,7 @@ def crops(camera: float, count: int = 40) -> Tensor:
 def test_crops_are_whole_grey_levels_of_the_asked_size() -> None:
     x = crops(camera=1.0)
     assert x.shape == (40, 3, 64, 64)
-    assert torch.equal(x, x.round()) and 0 <= float(x.min()) and float(x.max()) <= 255
+    assert torch.equal(x, x.round()) and float(x.min()) >= 0 and float(x.max()) <= 255
 
 
 def test_a_seed_fixes_the_crops() -> None:
