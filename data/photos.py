@@ -127,7 +127,7 @@ def with_camera_traces(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def grain(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Gaussian noise of one random strength, mostly the same in all colours, more or less coarse."""
+    """Gaussian noise of one random strength, mostly the same in all colours, fine or coarse."""
     sigma = float(np.exp(rng.uniform(*np.log(GRAIN))))
     noise = rng.standard_normal((4, *x.shape[1:]), dtype=np.float32)
     share = rng.uniform(0, 0.5)  # of the noise that differs between colours
