@@ -48,7 +48,7 @@ class TrainConfig:
     flat: float = 0.0  # share of the budget at the peak rate before the cosine begins
     clip: float = 2.0  # largest norm of the gradient
     average: float = 0.999  # decay of the exponential moving average of the weights
-    balance: float = 0.7  # images count (step / 25)^balance
+    balance: float = 1.0  # images count (step / 25)^balance
     drop: float = 0.08  # share of images trained with late layers left out
     agnostic: float = 0.02  # weight of the order-agnostic context bound
     settled: float = 0.25  # share of the budget, its last, in which the encoder chooses the symbols
