@@ -259,7 +259,7 @@ def encode_picture(
         symbols = walked(source)
         if how.iterations and kept == most:
             inside = pixel_window(picture.pixels, box).to(run.device)
-            better = searched(run, index, inside, analyse, how)
+            better = searched(run, index, inside, analyse, symbols.latents, how)
             others: list[Any] = []
             told = partial(_note, others) if tally else None
             other = choose(analyse=better, frugality=how.thrift_after_search(frugality), tally=told)

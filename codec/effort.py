@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ ITERATIONS = (0, 0, 20, 30, 50, 75, 100, 150, 250, 400)
 
 AFTER_SEARCH = 0.25
 """Share of its frugality that the greedy choice keeps when a search has weighed every bit."""
+
+START = 0.4
+"""Symbols: how far from what the greedy choice would send a search may start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ def searched(
     quality_index: int,
     tile: Any,
     analyse: Callable[[Floats], list[Floats]],
+    greedy: Sequence[npt.NDArray[np.int16]],
     effort: Effort,
 ) -> Callable[[Floats], list[Floats]]:
     """`analyse`, and then a search that starts from what it gives.
@@ -69,13 +73,20 @@ def searched(
         run: `models.runtime.Runtime`.
         tile: (1, 3, h, w) grey levels 0…255 of the tile, a tensor.
         analyse: see `engine.PictureSource`.
+        greedy: latents per part as the greedy choice would send them, sixteenths of a symbol. The
+            search starts within START of them: plain rounding costs a seventh more bits, which a
+            short search would first have to win back.
     """
     import torch
 
     from ..models.search import search, searchable, table_costs
 
     def both(context: Floats) -> list[Floats]:
-        start = [torch.from_numpy(y)[None].to(run.device) for y in analyse(context)]
+        near = [z.astype(np.float32) / 16 for z in greedy]
+        clipped = [
+            np.clip(y, z - START, z + START) for y, z in zip(analyse(context), near, strict=True)
+        ]
+        start = [torch.from_numpy(y)[None].to(run.device) for y in clipped]
         found = search(
             searchable(run.stored, str(run.device)),
             table_costs(run.stored, str(run.device)),
