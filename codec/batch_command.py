@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import remark, result
+from .console import EffortLevel, remark, result
 from .container import DEFAULT_MAX_PIXELS
 from .errors import UsageError
 
@@ -78,14 +78,7 @@ def encode(
         float, typer.Option("-q", "--quality", help="0 smallest … 100 finest, in quarters.")
     ] = 75.0,
     layers: Layers = None,
-    effort: Annotated[
-        int,
-        typer.Option(
-            "-e",
-            "--effort",
-            help="0 fastest, 1 plain, 2 … 9 search for better symbols: seconds to minutes.",
-        ),
-    ] = 1,
+    effort: EffortLevel = 1,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and ICC.")] = False,
     verify: Annotated[

@@ -21,6 +21,7 @@ from . import (
     train_command,
 )
 from .console import (
+    EffortLevel,
     Rim,
     about,
     bar,
@@ -88,14 +89,7 @@ def encode(
         str | None,
         typer.Option(help="paper, paper-down: the published setting, a 5-bit context of patches."),
     ] = None,
-    effort: Annotated[
-        int,
-        typer.Option(
-            "-e",
-            "--effort",
-            help="0 fastest, 1 plain, 2 … 9 search for better symbols: seconds to minutes.",
-        ),
-    ] = 1,
+    effort: EffortLevel = 1,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     device: Device = "cpu",
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and ICC.")] = False,

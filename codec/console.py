@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -20,6 +20,15 @@ from .errors import DctcodecError, OutputError, UsageError
 
 PATIENCE = 2.0
 """Seconds that work may take before a bar is drawn."""
+
+EffortLevel = Annotated[
+    int,
+    typer.Option(
+        "-e",
+        "--effort",
+        help="0 fastest, 1 plain, 2 … 9 search for better symbols: seconds to minutes.",
+    ),
+]
 
 
 class Rim(TyperGroup):
