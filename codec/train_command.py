@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
@@ -49,7 +50,9 @@ def train(
     ] = 0.25,
     device: Annotated[str, typer.Option(help="auto: a GPU if there is one.")] = "auto",
     bf16: Annotated[bool, typer.Option("--bf16/--no-bf16", help="Compute in bfloat16.")] = True,
-    compile: Annotated[bool, typer.Option("--compile", help="Compile with torch.compile.")] = False,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile parts; needs a C++ compiler.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
     start: Annotated[
         Path | None,
@@ -100,6 +103,8 @@ def train(
             raise UsageError(f"--set {pairs[0]}: this run has its shape already")
         model = _shaped(model, pairs)
     with _processes(device) as (place, first):
+        if cfg.compile and not any(map(which, (os.environ.get("CXX", "g++"), "clang++"))):
+            raise UsageError("--compile: no C++ compiler (g++) is to be had; leave it out")
         if first:
             begun = "goes on from" if state.exists() else "will be saved as"
             remark(f"{len(training)} photos, {len(held_out)} for validation, on {place}")

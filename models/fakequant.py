@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import KNOTS, ModelConfig
+from .fuse import fused
 from .integer import BOUND, CONTEXT_PLANE_UNIT, HEAD_LIMIT
 from .topology import (
     ACTIVATION_BITS,
@@ -48,17 +49,36 @@ def quantise_weight(weight: Tensor, bias: Tensor, spec: ConvSpec) -> tuple[Tenso
     Returns:
         integers (same shape, float) and shift (outputs,), int.
     """
+    bits = out_bits(spec).to(weight)
     flat = weight.detach().flatten(1)
-    largest = flat.abs().amax(1).clamp_min(1e-9)
-    total = flat.abs().sum(1).clamp_min(1e-9) * (255 if spec.relu_input else 127)
-    offset = bias.detach().abs().amax(0).clamp_min(1e-9) * UNITS
-    room = torch.stack([127 / largest, 0.99 * BOUND / 2 / total, BOUND / 4 / offset])
-    shift = torch.log2(room.amin(0)).floor()
-    bits = out_bits(spec).to(weight.device)
-    low, high = bits - ACTIVATION_BITS, bits - ACTIVATION_BITS + LARGEST_SHIFT
-    shift = torch.minimum(torch.maximum(shift, low), high).to(torch.int32)
-    integers = torch.ldexp(weight.detach(), shift[:, None, None, None]).round().clamp(-127, 127)
+    integers, shift = _quantise(flat, bias.detach(), bits, largest_input(spec))
+    return integers.reshape(weight.shape), shift.to(torch.int32)
+
+
+def largest_input(spec: ConvSpec) -> float:
+    """Of the magnitudes that an input can have, in units of 1/32."""
+    return 255.0 if spec.relu_input else 127.0
+
+
+def _quantise(
+    weight: Tensor, bias: Tensor, bits: Tensor, largest_input: float
+) -> tuple[Tensor, Tensor]:
+    """`quantise_weight` of plain tensors; weight: (outputs, inputs·kernel²); bits: `out_bits`."""
+    size = weight.abs()
+    total = size.sum(1).clamp_min(1e-9) * largest_input
+    offset = bias.abs().amax(0).clamp_min(1e-9) * UNITS
+    room = torch.minimum(127 / size.amax(1).clamp_min(1e-9), 0.99 * BOUND / 2 / total)
+    shift = torch.log2(torch.minimum(room, BOUND / 4 / offset)).floor()
+    low = bits - ACTIVATION_BITS
+    shift = torch.minimum(torch.maximum(shift, low), low + LARGEST_SHIFT)
+    integers = (weight * torch.exp2(shift)[:, None]).round().clamp(-127, 127)
     return integers, shift
+
+
+def _rounded_weight(weight: Tensor, bias: Tensor, bits: Tensor, largest_input: float) -> Tensor:
+    """Weights (outputs, inputs·kernel²) as the integer path will store them."""
+    integers, shift = _quantise(weight, bias, bits, largest_input)
+    return integers * torch.exp2(-shift)[:, None]
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -95,13 +115,17 @@ class _RoundWeight(torch.autograd.Function):
     """Weights as the integer path will store them; gradient one."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor, spec: ConvSpec) -> Tensor:
-        integers, shift = quantise_weight(weight, bias, spec)
-        return torch.ldexp(integers, -shift[:, None, None, None])
+    def forward(
+        ctx: Any, weight: Tensor, bias: Tensor, bits: Tensor, largest: float, fuse: bool
+    ) -> Tensor:
+        rounded = fused(_rounded_weight) if fuse else _rounded_weight
+        # no parameters, whose shapes a compiler takes for constants
+        flat: Tensor = rounded(weight.detach().flatten(1), bias.detach(), bits, largest)
+        return flat.view(weight.shape)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return grad, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return grad, None, None, None, None
 
 
 class FakeConv(nn.Module):
@@ -126,14 +150,18 @@ class FakeConv(nn.Module):
             w = torch.zeros(shape)
         self.weight = nn.Parameter(w)
         self.bias = nn.Parameter(torch.zeros(KNOTS, spec.outputs))
+        self.register_buffer("bits", out_bits(spec).float(), persistent=False)
         if spec.head:
             self.gain = nn.Parameter(torch.ones(KNOTS, spec.outputs // 2))
 
-    def forward(self, x: Tensor, exact: bool) -> Tensor:
+    def forward(self, x: Tensor, exact: bool, fuse: bool = False) -> Tensor:
         spec = self.spec
         w = self.weight
         if exact:
-            w = _RoundWeight.apply(w, self.bias, spec)  # type: ignore[no-untyped-call]
+            bits = self.get_buffer("bits")
+            w = _RoundWeight.apply(  # type: ignore[no-untyped-call]
+                w, self.bias, bits, largest_input(spec), fuse
+            )
         groups = spec.inputs if spec.depthwise else 1
         return F.conv2d(x, w, padding=spec.kernel // 2, groups=groups)
 
@@ -161,17 +189,25 @@ class FakeQuantOps:
         hat: (batch, KNOTS) weights of the two knots around each image's quality.
         step: (batch,) quantisation steps, grey levels.
         exact: round weights and activations as the integer path does; otherwise only clamp them.
+        fuse: round weights by a compiled kernel (see `fuse`).
     """
 
-    def __init__(self, prior: FakePrior, hat: Tensor, step: Tensor, exact: bool = True) -> None:
-        self.prior, self.hat, self.step, self.exact = prior, hat, step, exact
+    def __init__(
+        self,
+        prior: FakePrior,
+        hat: Tensor,
+        step: Tensor,
+        exact: bool = True,
+        fuse: bool = False,
+    ) -> None:
+        self.prior, self.hat, self.step, self.exact, self.fuse = prior, hat, step, exact, fuse
         unit = torch.full((prior.cfg.context_channels,), CONTEXT_PLANE_UNIT[1], device=step.device)
         unit[prior.cfg.context_is_mean] = CONTEXT_PLANE_UNIT[0]
         self.plane_unit = unit / step[:, None]  # symbols per unit of the coarse plane
 
     def conv(self, name: str, x: Tensor, act: Activation, skip: Tensor | None = None) -> Tensor:
         c = self.prior.named(name)
-        y, bias = c(x, self.exact), self._batch(self.hat, x) @ c.bias
+        y, bias = c(x, self.exact, self.fuse), self._batch(self.hat, x) @ c.bias
         if act == "head":
             head: Tensor = y.float() / UNITS + bias[:, :, None, None]
             return head

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from . import scales
 from .config import DISTORTION_WEIGHT, FRUGALITY, KNOT_SPACING, KNOTS, ModelConfig
 from .fakequant import UNITS, FakePrior, FakeQuantOps, round_through
-from .networks import Analysis, Synthesis, knot_weights, patch_inverse, patch_transform, step_tensor
+from .networks import (
+    Analysis,
+    Synthesis,
+    block_inverse,
+    block_transform,
+    knot_weights,
+    step_tensor,
+    to_cells,
+    to_picture,
+)
 from .schedule import context_order
 from .topology import SCALE_BITS, predict_context, walk
 from .transforms import GREY, basis_of
+
+Learn = Literal["all", "context", "latents"]
+"""What is to learn: everything, the context's prior alone, or everything but that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +43,24 @@ class ChannelUse:
 class Result:
     """What one pass gives."""
 
-    picture: Tensor  # (batch, 3, h, w), grey levels 0…255, not clipped
+    cells: Tensor  # the picture, grey levels around 0 in cells (`networks.to_cells`), not clipped
+    error: Tensor  # (batch,): squared error, grey levels, summed over an image
     bits: Tensor  # (batch, 1 + layers): context, layer 1, …; per image
     order_agnostic_bits: Tensor  # (batch,): the context under a random mask, scaled to the whole
     use: tuple[ChannelUse, ...] = ()  # context, then every part; empty while training
 
+    @property
+    def picture(self) -> Tensor:
+        """(batch, 3, h, w), grey levels 0…255, not clipped."""
+        return to_picture(self.cells) + GREY
+
 
 class CodecModel(nn.Module):
-    """The DCT-VAE of docs/design.md."""
+    """The DCT-VAE of docs/design.md. fuse: element-wise chains by compiled kernels (`fuse`)."""
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: ModelConfig, fuse: bool = False) -> None:
         super().__init__()
-        self.cfg = cfg
+        self.cfg, self.fuse = cfg, fuse
         basis = torch.from_numpy(basis_of(cfg.context_kind, cfg.context_block, cfg.context_kept))
         self.register_buffer("context_basis", basis, persistent=False)
         self.analysis = Analysis(cfg)
@@ -57,14 +77,17 @@ class CodecModel(nn.Module):
         return list(torch.exp(hat @ table)[:, :, None, None].split(sizes, 1))
 
     def context(self, centred: Tensor, step: Tensor, hat: Tensor) -> Tensor:
-        """Context coefficients in symbols, before rounding. step: (batch, 1, 1, 1)."""
-        y = patch_transform(centred, self.get_buffer("context_basis"))
+        """Context coefficients in symbols, before rounding, of a picture around 0 in cells.
+
+        step: (batch, 1, 1, 1).
+        """
+        y = block_transform(centred, self.get_buffer("context_basis"))
         return y * self.gains(self.log_gain, hat)[0] / step
 
     def context_picture(self, c: Tensor, step: Tensor, hat: Tensor) -> Tensor:
-        """Inverse DCT of context symbols, grey levels around 0."""
+        """Inverse DCT of context symbols, grey levels around 0 in cells."""
         d = c * step * self.gains(self.log_inverse, hat)[0]
-        return patch_inverse(d, self.get_buffer("context_basis"))
+        return block_inverse(d, self.get_buffer("context_basis"))
 
     def latents(
         self, centred: Tensor, context_picture: Tensor, step: Tensor, hat: Tensor
@@ -83,10 +106,10 @@ class CodecModel(nn.Module):
         step: Tensor,
         hat: Tensor,
     ) -> Tensor:
-        """Picture in grey levels 0…255 from latents in symbols; not clipped."""
+        """Picture around 0 in cells from latents in symbols; not clipped."""
         _, g16, g8 = self.gains(self.log_inverse, hat)
-        x = self.synthesis(context_picture, z16 * g16 * step, z8 * g8 * step, state, hat)
-        return torch.as_tensor(x + GREY)
+        x: Tensor = self.synthesis(context_picture, z16 * g16 * step, z8 * g8 * step, state, hat)
+        return x
 
     @torch.no_grad()
     def symbol_weights(self, hat: Tensor) -> list[Tensor]:
@@ -140,6 +163,7 @@ class CodecModel(nn.Module):
         last_layer: Tensor | None = None,
         exact: bool = True,
         chosen: bool = False,
+        learn: Learn = "all",
     ) -> Result:
         """
         Args:
@@ -149,20 +173,30 @@ class CodecModel(nn.Module):
             exact: follow the integer rule in the prior path.
             chosen: latents as the encoder chooses them, and their own bits in place of those under
                 noise (`scales.chosen_symbols`); the context's gains do not learn then.
+            learn: `context` stops at the context (its picture, no bits of layers), `latents` does
+                not count the context's bits. Both pay where `chosen`, since then the context's
+                prior shares no gradient with the rest.
         """
         cfg = self.cfg
         hat, d = knot_weights(quality_index), step_tensor(cfg, quality_index)
-        step, centred = d[:, None, None, None], x - GREY
+        step, centred = d[:, None, None, None], to_cells(x) - GREY
         with torch.autocast(x.device.type, enabled=False):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not chosen):
                 y = self.context(centred, step, hat)
             c = round_through(y)
             noisy = y + torch.rand_like(y) - 0.5 if self.training and not chosen else c
             picture = self.context_picture(c, step, hat)
-            ops = FakeQuantOps(self.prior, hat, d, exact)
-            context_bits, agnostic, use = self.context_bits(ops, noisy, c.detach())
-        y16, y8 = self.latents(centred, picture, step, hat)
+            ops = FakeQuantOps(self.prior, hat, d, exact, self.fuse)
+            context_bits = agnostic = torch.zeros_like(d)
+            use: tuple[ChannelUse, ...] = ()
+            if learn != "latents":
+                context_bits, agnostic, use = self.context_bits(ops, noisy, c.detach())
         layer_bits = [torch.zeros_like(d) for _ in range(cfg.layers)]
+        if learn == "context":
+            bits = torch.stack([context_bits, *layer_bits], 1)
+            error = squared_error(picture.detach(), centred)
+            return Result(picture, error, bits, agnostic, use)
+        y16, y8 = self.latents(centred, picture, step, hat)
         sixteenth = list(y16.split([p.channels for p in cfg.parts if p.stride == 16], 1))
         eighth = list(y8.split([p.channels for p in cfg.parts if p.stride == 8], 1))
         # dense slices: arithmetic on strided ones is several times slower on a CPU
@@ -177,7 +211,7 @@ class CodecModel(nn.Module):
             v = halves(targets[part], half) - mean
             if chosen:
                 weight = weights[part].repeat(2, 1, 1, 1)
-                k, bits = scales.chosen_symbols(v, index, weight, FRUGALITY)
+                k, bits = scales.chosen_symbols(v, index, weight, FRUGALITY, self.fuse)
             else:
                 k = round_through(v)
                 bits = scales.logistic_bits(
@@ -202,7 +236,8 @@ class CodecModel(nn.Module):
             ChannelUse(a.bits + b.bits, a.moved + b.moved, a.symbols + b.symbols)
             for a, b in zip(half_use[::2], half_use[1::2], strict=True)
         )
-        return Result(out, torch.stack([context_bits, *layer_bits], 1), agnostic, use)
+        bits = torch.stack([context_bits, *layer_bits], 1)
+        return Result(out, squared_error(out, centred), bits, agnostic, use)
 
     @torch.no_grad()
     def initialise_scales(self, x: Tensor) -> None:
@@ -210,7 +245,7 @@ class CodecModel(nn.Module):
         for knot in range(KNOTS):
             q = torch.full((x.shape[0],), knot * KNOT_SPACING, device=x.device)
             hat, d = knot_weights(q), step_tensor(self.cfg, q)
-            step, centred = d[:, None, None, None], x - GREY
+            step, centred = d[:, None, None, None], to_cells(x) - GREY
             y = self.context(centred, step, hat)
             picture = self.context_picture(y.round(), step, hat)
             y16, y8 = self.latents(centred, picture, step, hat)
@@ -227,6 +262,12 @@ class CodecModel(nn.Module):
         spread = 1.5 * y.abs().mean((0, 2, 3))
         index = scales.index_of_deviation(spread).clamp(8, 60)
         self.prior.named(name).bias[knot, y.shape[1] :] = index / 2**SCALE_BITS
+
+
+def squared_error(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of squares of the differences of each image, (batch,)."""
+    pairs = zip(a.float().unbind(), b.unbind(), strict=True)  # one pass each way per image
+    return torch.stack([F.mse_loss(x, y, reduction="sum") for x, y in pairs])
 
 
 def halves(x: Tensor, half: int) -> Tensor:

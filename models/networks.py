@@ -14,6 +14,9 @@ from .transforms import block_basis
 PIXEL_UNIT = 64.0
 """Networks see grey levels divided by this."""
 
+CELL = 4
+"""Side of the cells that pictures are laid out in, pixels."""
+
 
 def knot_weights(quality_index: Tensor) -> Tensor:
     """Linear interpolation between knots, (batch,) indices 0…400 → (batch, KNOTS)."""
@@ -25,29 +28,53 @@ def shuffle(x: Tensor, factor: int) -> Tensor:
     return F.pixel_shuffle(x, factor).contiguous(memory_format=torch.channels_last)
 
 
-def patch_transform(x: Tensor, basis: Tensor) -> Tensor:
+def to_cells(x: Tensor) -> Tensor:
+    """Pictures by cells of 4×4 pixels: (batch, 3, h, w) → (batch, h/4, w/4, 48).
+
+    All block transforms work on this layout: blocks of 8, 16 and 32 pixels are then made of whole
+    runs of numbers, and moving those costs little.
+    """
+    b, planes, h, w = x.shape
+    x = x.reshape(b, planes, h // CELL, CELL, w // CELL, CELL).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(b, h // CELL, w // CELL, planes * CELL * CELL)
+
+
+def to_picture(cells: Tensor) -> Tensor:
+    """The inverse of `to_cells`: (batch, rows, columns, 48) → (batch, 3, 4·rows, 4·columns)."""
+    b, rows, columns, n = cells.shape
+    x = cells.reshape(b, rows, columns, n // CELL**2, CELL, CELL).permute(0, 3, 1, 4, 2, 5)
+    return x.reshape(b, n // CELL**2, rows * CELL, columns * CELL)
+
+
+def _by_cells(basis: Tensor) -> Tensor:
+    """Basis pictures (channels, 3, n, n) as (channels, 3·n²), cell by cell."""
+    return to_cells(basis).flatten(1)
+
+
+def block_transform(cells: Tensor, basis: Tensor) -> Tensor:
     """Convolution whose stride is its kernel size, as one matrix product.
 
     Args:
-        x: (batch, 3, h, w), contiguous; basis: (channels, 3, n, n).
+        cells: a picture, see `to_cells`; basis: (channels, 3, n, n), n a multiple of 4.
 
     Returns:
         (batch, channels, h/n, w/n), channels last in memory.
     """
-    b, planes, h, w = x.shape
-    n = basis.shape[2]
-    x = x.reshape(b, planes, h // n, n, w // n, n).permute(0, 2, 4, 1, 3, 5)
-    y = F.linear(x.reshape(b, h // n, w // n, planes * n * n), basis.flatten(1))
+    b, rows, columns, c = cells.shape
+    m = basis.shape[2] // CELL
+    x = cells.reshape(b, rows // m, m, columns // m, m, c).transpose(2, 3)
+    y = F.linear(x.reshape(b, rows // m, columns // m, m * m * c), _by_cells(basis))
     return y.permute(0, 3, 1, 2)
 
 
-def patch_inverse(y: Tensor, basis: Tensor) -> Tensor:
-    """The transpose of `patch_transform`: (batch, channels, h/n, w/n) → (batch, 3, h, w)."""
+def block_inverse(y: Tensor, basis: Tensor) -> Tensor:
+    """The transpose of `block_transform`: (batch, channels, h/n, w/n) → cells, float32."""
     b, _, rows, columns = y.shape
-    n = basis.shape[2]
-    x = F.linear(y.permute(0, 2, 3, 1), basis.flatten(1).T)
-    x = x.reshape(b, rows, columns, 3, n, n).permute(0, 3, 1, 4, 2, 5)
-    return x.reshape(b, 3, rows * n, columns * n)
+    m = basis.shape[2] // CELL
+    x = F.linear(y.permute(0, 2, 3, 1), _by_cells(basis).T)
+    x = x.reshape(b, rows, columns, m, m, -1).transpose(2, 3)
+    x = x.to(torch.float32, memory_format=torch.contiguous_format)
+    return x.reshape(b, rows * m, columns * m, -1)
 
 
 class Block(nn.Module):
@@ -139,16 +166,19 @@ class Analysis(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
-            picture: (batch, 3, h, w), grey levels around 0; residual: picture − context.
+            picture: grey levels around 0, in cells (`to_cells`); residual: picture − context.
             step: (batch, 1, 1, 1), grey levels.
 
         Returns:
             latents at 1/16 and at 1/8, in grey levels (not yet divided by the step).
         """
-        y8 = patch_transform(residual, self.basis8)
-        y16 = patch_transform(residual, self.basis16)
-        x = torch.cat([picture, residual], 1)
-        f4 = self.block4(patch_transform(x, self.in4 / PIXEL_UNIT))
+        if torch.is_autocast_enabled(picture.device.type):  # once, not in every product
+            kind = torch.get_autocast_dtype(picture.device.type)
+            picture, residual = picture.to(kind), residual.to(kind)
+        y8 = block_transform(residual, self.basis8)
+        y16 = block_transform(residual, self.basis16)
+        x = torch.cat([picture, residual], 3)
+        f4 = self.block4(block_transform(x, self.in4 / PIXEL_UNIT))
         f8 = self.in8(f4) + self.linear8(y8 / PIXEL_UNIT)
         f8 = self.blocks8(self.quality8(f8, hat))
         f16 = self.blocks16(self.quality16(self.in16(f8), hat))
@@ -183,20 +213,20 @@ class Synthesis(nn.Module):
     ) -> Tensor:
         """
         Args:
-            context: (batch, 3, h, w), grey levels around 0: the inverse DCT of the context.
+            context: grey levels around 0, in cells (`to_cells`): the inverse DCT of the context.
             y16, y8: dequantised latents, grey levels.
             state: last state of the prior path at 1/8, −127/32…127/32.
 
         Returns:
-            (batch, 3, h, w), grey levels around 0, float32, not clipped.
+            grey levels around 0, in cells, float32, not clipped.
         """
-        linear = context + patch_inverse(y16, self.basis16) + patch_inverse(y8, self.basis8)
+        linear = context + block_inverse(y16, self.basis16) + block_inverse(y8, self.basis8)
         f8 = self.linear8(y8 / PIXEL_UNIT) + self.state8(state)
         f8 = f8 + shuffle(self.linear16(y16 / PIXEL_UNIT), 2)
         f8 = self.blocks8(self.quality8(f8, hat))
-        f4 = shuffle(self.up4(f8), 2) + patch_transform(linear, self.pixels4 / PIXEL_UNIT)
+        f4 = shuffle(self.up4(f8), 2) + block_transform(linear, self.pixels4 / PIXEL_UNIT)
         f4 = self.blocks4(self.quality4(f4, hat))
-        return linear + patch_inverse(self.out4(f4) * PIXEL_UNIT, self.basis4)
+        return linear + block_inverse(self.out4(f4) * PIXEL_UNIT, self.basis4)
 
 
 def step_tensor(cfg: ModelConfig, quality_index: Tensor) -> Tensor:

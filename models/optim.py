@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 
 
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
@@ -29,7 +30,8 @@ class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised per weight matrix; kernels are flattened to (out, in·k·k).
 
     The update of a matrix has a root mean square of 0.8·lr, near that of an Adam update, so
-    one learning rate serves both optimisers.
+    one learning rate serves both optimisers. Where several processes train together (gradients
+    averaged, hence equal), each orthogonalises its share of the matrices.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
@@ -37,15 +39,27 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
+            params = [p for p in group["params"] if p.grad is not None]
+            params.sort(key=lambda p: -p.numel())  # large ones first: even shares
+            updates = [torch.zeros_like(p).flatten(1) for p in params] if world > 1 else []
+            for i, p in enumerate(params):
                 buf = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 buf.lerp_(p.grad, 1 - group["momentum"])
+                if i % world != rank:
+                    continue
                 g = p.grad.lerp(buf, group["momentum"]).flatten(1)  # Nesterov
                 update = orthogonalise(g).mul_(0.8 * max(g.shape) ** 0.5)
-                p.add_(update.reshape(p.shape), alpha=-group["lr"])
+                if world > 1:
+                    updates[i] = update
+                else:
+                    p.add_(update.reshape(p.shape), alpha=-group["lr"])
+            if world > 1:
+                joined = torch.cat([u.flatten() for u in updates])
+                dist.all_reduce(joined)
+                for p, u in zip(params, joined.split([p.numel() for p in params]), strict=True):
+                    p.add_(u.reshape(p.shape), alpha=-group["lr"])
 
 
 def make_optimisers(model: nn.Module, name: str, lr: float) -> list[torch.optim.Optimizer]:

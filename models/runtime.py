@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .integer_torch import TorchOps
 from .known_answer import QUALITY_INDEX, known_answer
-from .networks import Analysis, Synthesis, knot_weights, patch_inverse, patch_transform
+from .networks import (
+    Analysis,
+    Synthesis,
+    block_inverse,
+    block_transform,
+    knot_weights,
+    to_cells,
+    to_picture,
+)
 from .transforms import GREY, basis_of
 from .weights import StoredModel, WeightsError, float_arrays
 
@@ -89,14 +97,14 @@ class Runtime:
 
         (1, 3, h, w) → (1, channels, h/32, w/32).
         """
-        return patch_transform(centred, self.basis) * q.context_gain / q.step
+        return block_transform(to_cells(centred), self.basis) * q.context_gain / q.step
 
     @torch.inference_mode()
     def latents(self, centred: Tensor, c: Tensor, q: Quality) -> tuple[Tensor, Tensor]:
         """Latents in symbols at 1/16 and 1/8 (not quantised)."""
-        picture = patch_inverse(c * q.context_inverse * q.step, self.basis)
-        step = torch.tensor(q.step, device=self.device)
-        y16, y8 = self.analysis(centred, centred - picture, step, q.hat)
+        picture = block_inverse(c * q.context_inverse * q.step, self.basis)
+        step, cells = torch.tensor(q.step, device=self.device), to_cells(centred)
+        y16, y8 = self.analysis(cells, cells - picture, step, q.hat)
         return y16 * q.gain16 / q.step, y8 * q.gain8 / q.step
 
     @torch.inference_mode()
@@ -109,13 +117,12 @@ class Runtime:
         self, c: Tensor, z16: Tensor, z8: Tensor, state: Tensor, q: Quality
     ) -> Tensor:
         """`reconstruct` of a batch: uint8 (batch, 3, h, w)."""
-        picture = patch_inverse(c * q.context_inverse * q.step, self.basis)
+        picture = block_inverse(c * q.context_inverse * q.step, self.basis)
         layout: Any = torch.channels_last
         y16 = (z16 * q.inverse16 * q.step).contiguous(memory_format=layout)
         y8 = (z8 * q.inverse8 * q.step).contiguous(memory_format=layout)
         x = self.synthesis(picture, y16, y8, state.contiguous(memory_format=layout), q.hat)
-        out: Tensor = (x + GREY).round_().clamp_(0, 255).to(torch.uint8)
-        return out
+        return to_picture((x + GREY).round_().clamp_(0, 255).to(torch.uint8))
 
 
 _lock = threading.Lock()

@@ -20,9 +20,10 @@ from torch import Tensor
 from .config import DISTORTION_WEIGHT
 from .export import parameters_of
 from .fakequant import UNITS, FakeQuantOps
-from .model import CodecModel, checkerboard
-from .networks import knot_weights, step_tensor
+from .model import CodecModel, checkerboard, squared_error
+from .networks import knot_weights, step_tensor, to_cells
 from .topology import walk
+from .transforms import GREY
 from .weights import StoredModel
 
 
@@ -128,6 +129,7 @@ def search(
     hat, d = knot_weights(q), step_tensor(model.cfg, q)
     step = d[:, None, None, None]
     coarse = model.context_picture(context, step, hat)
+    wanted = to_cells(picture) - GREY
     values = [y.detach().clone().requires_grad_() for y in latents]
     optimiser = torch.optim.Adam(values, lr=cfg.rate, betas=(0.9, 0.95))
     generator = torch.Generator(device).manual_seed(cfg.seed)
@@ -140,7 +142,7 @@ def search(
             bits, drawn = _draw(
                 model, costs, context, coarse, values, (hat, d), temperature, generator
             )
-            error = (drawn.float() - picture).square().sum()
+            error = squared_error(drawn, wanted).sum()
             loss = cfg.price * bits + error / (DISTORTION_WEIGHT * float(d) ** 2)
             loss.backward()
         optimiser.step()
@@ -158,7 +160,7 @@ def _draw(
     temperature: float,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Bits of the latents and the picture, each latent between its two neighbours at random."""
+    """Bits of the latents and the picture in cells; each latent one of its neighbours by chance."""
     hat, d = quality
     filled: list[Tensor] = [torch.zeros(0)] * len(values)
     total = torch.zeros((), device=context.device)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch import distributed as dist
 from ..data.photos import Crops
 from .config import DISTORTION_WEIGHT, QUALITY_STEPS, ModelConfig
 from .export import parameters_of
-from .model import CodecModel
+from .model import CodecModel, Learn
 from .networks import step_tensor
 from .optim import make_optimisers
 from .usage import Tally, dead_of, deaths
@@ -51,14 +51,20 @@ class TrainConfig:
     balance: float = 1.0  # images count (step / 25)^balance
     drop: float = 0.08  # share of images trained with late layers left out
     agnostic: float = 0.02  # weight of the order-agnostic context bound
+    learn: Learn = "all"  # or context: its prior alone; or latents: all but that
     settled: float = 0.25  # share of the budget, its last, in which the encoder chooses the symbols
     float_share: float = 0.0  # share of the budget before the integer rule is switched on
     bf16: bool = True
-    compile: bool = False
+    compile: bool = False  # on a GPU the whole model, on a CPU its element-wise chains
     seed: int = 0
     report_every: int = 50  # steps
     save_every: float = 120.0  # seconds
     validate_every: float = 600.0  # seconds
+
+    def __post_init__(self) -> None:
+        if self.learn not in get_args(Learn):
+            names = ", ".join(get_args(Learn))
+            raise ValueError(f"learn={self.learn!r} is none of {names}")
 
 
 @dataclass
@@ -143,10 +149,10 @@ def loss_of(
 ) -> tuple[Tensor, dict[str, float]]:
     """Weighted rate-distortion loss of a batch, and figures for the log."""
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
-        out = model(x, q, last, exact, chosen)
+        out = model(x, q, last, exact, chosen, cfg.learn)
     pixels = x.shape[2] * x.shape[3]
     step = step_tensor(model_config(model), q)
-    error = (out.picture.float() - x).square().sum(1).mean((1, 2))
+    error = out.error / pixels
     bpp = out.bits.sum(1) / pixels
     weight = (step / 25) ** cfg.balance
     loss = (
@@ -234,7 +240,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     torch.manual_seed(cfg.seed + 1000 * rank)
-    model = CodecModel(model_cfg).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    whole = cfg.compile and device.type != "cpu"
+    model = CodecModel(model_cfg, fuse=cfg.compile and not whole)
+    model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = State(
         model,
         {},
@@ -254,9 +262,11 @@ def train(
         model.initialise_scales(crops.batch(np.random.default_rng(cfg.seed), 8 * cfg.batch))
     if not state.average:
         state.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    run: torch.nn.Module = torch.compile(model) if cfg.compile else model  # type: ignore[assignment]
+    run: torch.nn.Module = torch.compile(model) if whole else model  # type: ignore[assignment]
     if world > 1:
-        run = torch.nn.parallel.DistributedDataParallel(run, find_unused_parameters=cfg.settled > 0)
+        run = torch.nn.parallel.DistributedDataParallel(
+            run, find_unused_parameters=cfg.settled > 0 or cfg.learn != "all"
+        )
     if rank == 0:
         (out / "config.json").write_text(
             json.dumps({"model": model_cfg.to_json(), "train": asdict(cfg)}, indent=1)

@@ -354,6 +354,31 @@ def test_a_run_trains_goes_on_and_is_exported() -> None:
     assert run("export", "run/state.pt", "-o", "m.safetensors").exit_code == 1
 
 
+@pytest.mark.usefixtures("here")
+def test_what_a_run_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = [
+        "train",
+        "run",
+        "--photos",
+        "photo.png",
+        "--batch",
+        "1",
+        "--crop",
+        "64",
+        "--steps",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    outcome = run(*line, "--set", "learn=prior")
+    assert outcome.exit_code == 2 and "none of all, context, latents" in outcome.stderr
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    outcome = run(*line, "--compile")
+    assert outcome.exit_code == 2 and "no C++ compiler" in outcome.stderr
+    assert not Path("run").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_train_together(here: Path) -> None:
     line = "train run --photos photo.png --batch 1 --crop 64 --steps 2 --no-bf16 --device cpu"

@@ -16,10 +16,10 @@ from dctcodec.models.export import arrays_of, default_tables, export, parameters
 from dctcodec.models.fakequant import FakeConv, FakeQuantOps
 from dctcodec.models.integer import BOUND, BoundError, NumpyOps, StoredConv, StoredPrior
 from dctcodec.models.integer_torch import TorchOps
-from dctcodec.models.model import CodecModel
+from dctcodec.models.model import CodecModel, Learn
 from dctcodec.models.schedule import SCHEDULES, context_order
 from dctcodec.models.topology import ConvSpec
-from dctcodec.models.train import State, TrainConfig, train
+from dctcodec.models.train import State, TrainConfig, loss_of, train
 from dctcodec.models.transforms import block_basis, context_basis, inverse_context
 
 SMALL = ModelConfig(
@@ -207,6 +207,27 @@ def test_slopes_of_chosen_symbols_are_those_of_the_cost_under_a_shift() -> None:
     assert still.any() and (v.grad[still] == 0).all()
 
 
+@pytest.mark.slow
+def test_compiled_chains_change_nothing() -> None:
+    """Loss and gradients with fused element-wise operations and without."""
+    torch.manual_seed(13)
+    plain = CodecModel(SMALL)
+    x, q = torch.stack(photos(2, 64)).float(), torch.tensor([40, 300])
+    plain.initialise_scales(x)
+    fused = CodecModel(SMALL, fuse=True)
+    fused.load_state_dict(plain.state_dict())
+    losses = []
+    for model in (plain, fused):
+        torch.manual_seed(14)
+        cfg, last = TrainConfig(bf16=False), torch.full((2,), SMALL.layers)
+        losses.append(loss_of(model, cfg, x, q, last, True, True)[0])
+        losses[-1].backward()
+    assert torch.allclose(losses[0], losses[1], rtol=1e-5)
+    for (k, a), b in zip(plain.named_parameters(), fused.parameters(), strict=True):
+        if a.grad is not None:
+            assert b.grad is not None and torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-6), k
+
+
 def test_all_but_the_gains_of_the_context_learns_from_chosen_symbols(tmp_path: Path) -> None:
     cfg = TrainConfig(steps=3, batch=2, crop=64, bf16=False, seed=1, settled=1, warm_up=1)
     first = CodecModel(SMALL)
@@ -221,6 +242,28 @@ def test_all_but_the_gains_of_the_context_learns_from_chosen_symbols(tmp_path: P
     assert {"log_gain", "log_inverse"} <= changed
     n = SMALL.context_channels
     assert torch.equal(now["log_gain"][:, :n], began["log_gain"][:, :n])
+
+
+def test_context_and_latents_can_learn_apart_from_chosen_symbols() -> None:
+    """Their gradients together are those of learning everything at once."""
+    torch.manual_seed(11)
+    model = CodecModel(SMALL)
+    x, q = torch.stack(photos(2, 64)).float(), torch.tensor([40, 300])
+    model.initialise_scales(x)
+
+    def gradients(learn: Learn) -> dict[str, torch.Tensor]:
+        torch.manual_seed(12)  # the random mask of the order-agnostic bits
+        model.zero_grad(set_to_none=True)
+        cfg = TrainConfig(bf16=False, learn=learn)
+        loss_of(model, cfg, x, q, torch.full((2,), SMALL.layers), True, True)[0].backward()
+        return {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
+
+    whole, context, latents = (gradients(learn) for learn in ("all", "context", "latents"))
+    assert all(k.startswith("prior.convs.context_") for k in context)
+    shared = set(context) & set(latents)
+    assert not shared and set(context) | set(latents) == set(whole)
+    for k, g in whole.items():
+        assert torch.allclose(g, (context | latents)[k], rtol=1e-4, atol=1e-7), k
 
 
 def test_training_can_go_on_from_a_weights_file(tmp_path: Path) -> None:

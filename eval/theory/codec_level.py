@@ -23,7 +23,7 @@ from ...codec.usage import measure
 from ...data.photos import load_photos
 from ...models import weights
 from ...models.config import DISTORTION_WEIGHT, QUALITY_STEPS, ModelConfig
-from ...models.networks import patch_inverse, patch_transform, shell_basis
+from ...models.networks import block_inverse, block_transform, shell_basis, to_cells
 from ...models.transforms import GREY, context_basis
 from .study import Row, append
 
@@ -51,10 +51,10 @@ def expected_share(cfg: ModelConfig, photos: Sequence[Tensor], quality: float) -
     for photo in photos:
         block = cfg.context_block
         h, w = (n // block * block for n in photo.shape[1:])
-        x = photo[None, :, :h, :w].float() - GREY
-        c = patch_transform(x, basis)
-        residual = x - patch_inverse((c / step).round() * step, basis)
-        for stride, y in [(0, c), *((s, patch_transform(residual, b)) for s, b in shells.items())]:
+        x = to_cells(photo[None, :, :h, :w].float()) - GREY
+        c = block_transform(x, basis)
+        residual = x - block_inverse((c / step).round() * step, basis)
+        for stride, y in [(0, c), *((s, block_transform(residual, b)) for s, b in shells.items())]:
             sums[stride] += y.square().sum((0, 2, 3))
             counts[stride] += y.shape[2] * y.shape[3]
     above = {stride: (total / counts[stride] > d).numpy() for stride, total in sums.items()}
