@@ -193,7 +193,7 @@ def released() -> Iterator[tuple[str, bytes, Path]]:
         yield meta.get("name", path.stem), bytes.fromhex(meta.get("prior_id", "")), path
 
 
-DEFAULT_MODEL = "base-3"
+DEFAULT_MODEL = "base-4"
 
 
 def default() -> StoredModel:
