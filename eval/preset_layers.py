@@ -109,7 +109,7 @@ def fit(
         kept = np.where(rng.random(n) < args.drop, rng.integers(0, cfg.layers, n), cfg.layers)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = model(x, torch.zeros(n, dtype=torch.int64), torch.from_numpy(kept))
-        error = (out.picture.float() - x).square().sum(1).mean((1, 2))
+        error = out.error / SIDE**2
         bpp = out.bits.sum(1) / SIDE**2
         loss = (bpp + error / (DISTORTION_WEIGHT * STEP**2)).mean()
         for o in optimisers:

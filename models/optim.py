@@ -43,23 +43,20 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             params.sort(key=lambda p: -p.numel())  # large ones first: even shares
-            updates = [torch.zeros_like(p).flatten(1) for p in params] if world > 1 else []
+            updates = []
             for i, p in enumerate(params):
                 buf = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 buf.lerp_(p.grad, 1 - group["momentum"])
-                if i % world != rank:
-                    continue
                 g = p.grad.lerp(buf, group["momentum"]).flatten(1)  # Nesterov
-                update = orthogonalise(g).mul_(0.8 * max(g.shape) ** 0.5)
-                if world > 1:
-                    updates[i] = update
-                else:
-                    p.add_(update.reshape(p.shape), alpha=-group["lr"])
-            if world > 1:
+                mine = i % world == rank
+                updates.append(orthogonalise(g) if mine else torch.zeros_like(g))
+            if world > 1 and updates:
                 joined = torch.cat([u.flatten() for u in updates])
                 dist.all_reduce(joined)
-                for p, u in zip(params, joined.split([p.numel() for p in params]), strict=True):
-                    p.add_(u.reshape(p.shape), alpha=-group["lr"])
+                updates = list(joined.split([u.numel() for u in updates]))
+            for p, u in zip(params, updates, strict=True):
+                size = 0.8 * max(p.shape[0], p[0].numel()) ** 0.5
+                p.add_(u.reshape(p.shape), alpha=-group["lr"] * size)
 
 
 def make_optimisers(model: nn.Module, name: str, lr: float) -> list[torch.optim.Optimizer]:
