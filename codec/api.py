@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..models import weights
-from ..models.config import DISTORTION_WEIGHT, FRUGALITY
+from ..models.config import DISTORTION_WEIGHT, FRUGALITY, ModelConfig
 from ..models.transforms import GREY
 from ..models.weights import StoredModel, WeightsError
 from . import presets
@@ -96,13 +96,13 @@ def _default_model() -> StoredModel:
         raise ModelError(str(e)) from e
 
 
-def default_runtime(device: str = "cpu") -> tuple[StoredModel, Any]:
-    """The model that encodes, and its networks ready to run.
+def default_runtime(quality_index: int, device: str = "cpu") -> tuple[StoredModel, Any]:
+    """The model that encodes, its weights for a quality, and its networks ready to run.
 
     Raises:
         ModelError: it is missing or damaged.
     """
-    stored = _default_model()
+    stored = _default_model().at(quality_index)
     return stored, _runtime(stored, device)
 
 
@@ -205,7 +205,7 @@ def encode_picture(
     index, how = quality_index(quality), Effort(effort)
     if tile < 32 or tile % 32 or tile > 65536:
         raise UsageError(f"tile side {tile} is not a multiple of 32 in 32…65536")
-    stored = model or _default_model()
+    stored = (model or _default_model()).at(index)
     most = stored.cfg.layers
     kept = most if layers is None else layers
     if not 0 <= kept <= most:
@@ -230,8 +230,7 @@ def encode_picture(
     run = _runtime(stored, device)
     models, costs = table_models(stored)
     q, ops = run.quality(index), run.ops(index)
-    weight = [_weight(g) for g in (q.context_inverse, q.inverse16, q.inverse8)]
-    part_weights = split_parts(stored.cfg, weight[1], weight[2])
+    context_weight, part_weights = symbol_weights(stored.cfg, q)
     chunks: list[list[bytes]] = [[] for _ in range(kept + 1)]
     bits: list[list[float]] = [[] for _ in range(kept + 1)]
     coding = 0.0
@@ -247,7 +246,7 @@ def encode_picture(
             stored,
             models,
             _cut(c, place, BLOCK),
-            context_weight=weight[0],
+            context_weight=context_weight,
             weight=part_weights,
             costs=costs,
             layers=kept,
@@ -286,9 +285,17 @@ def _note(steps: list[Any], symbols: npt.NDArray[np.int32], tables: npt.NDArray[
     steps.append((symbols, tables))
 
 
-def _weight(gain: Any) -> npt.NDArray[np.float32]:
-    """Bits that a squared error of one symbol is worth, per channel."""
-    return np.asarray((gain[0, :, 0, 0] ** 2 / DISTORTION_WEIGHT).cpu().numpy(), np.float32)
+def symbol_weights(
+    cfg: ModelConfig, q: Any
+) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.float32]]]:
+    """Bits that a squared error of one symbol is worth, per channel: context, then every part.
+
+    q: `models.runtime.Quality`.
+    """
+    gains = [g[0, :, 0, 0].cpu().numpy() for g in (q.context_inverse, q.inverse16, q.inverse8)]
+    context, at16, at8 = (np.asarray(g**2 / DISTORTION_WEIGHT, np.float32) for g in gains)
+    parts = zip(split_parts(cfg, at16, at8), q.choice[1:], strict=True)
+    return context * q.choice[0], [w * k for w, k in parts]
 
 
 def _cut(a: Any, place: tuple[int, int, int, int], stride: int) -> npt.NDArray[np.float32]:
@@ -394,7 +401,8 @@ def decode_picture(
         pixels = np.ascontiguousarray(picture.pixels[y : y + h, x : x + w])
         alpha = _alpha(container, (x, y, w, h))
         return Decoded(replace(picture, pixels=pixels, alpha=alpha), notes)
-    stored = model if model and model.prior_id == header.prior_id else find_model(header.prior_id)
+    whole = model if model and model.prior_id == header.prior_id else find_model(header.prior_id)
+    stored = whole.at(header.quality_index)
     if header.layers > stored.cfg.layers:
         raise BitstreamError(f"{header.layers} layers; the model has {stored.cfg.layers}")
     run = _runtime(stored, device)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..models import weights
+from ..models.config import QUALITY_STEPS
 from ..models.cost import cost_table
 from ..models.weights import StoredModel, WeightsError
 from . import presets
@@ -86,7 +87,8 @@ def info(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> dict[str, Any]
 def model_info(stored: StoredModel | None = None) -> dict[str, Any]:
     """Name, ids, size, parameters, card and cost of a model (default: the one that encodes).
 
-    `usage`, if the weights file holds it, is what `codec.usage.measure` gave.
+    `usage`, if the weights file holds it, is what `codec.usage.measure` gave. `parameters` are
+    those of all sets of weights together; `sets` holds the quality from which each set is used.
 
     `kmac` gives thousands of multiply-accumulates per pixel: context prior, prior path,
     synthesis, their sum `decoder`, and analysis (encoder only).
@@ -95,8 +97,8 @@ def model_info(stored: StoredModel | None = None) -> dict[str, Any]:
         model = stored or weights.default()
     except WeightsError as e:
         raise ModelError(str(e)) from e
-    floats = weights.float_arrays(model)
-    prior = sum(int(c.weight.size) for c in model.prior.convs.values())
+    floats = [(k, v) for s in model.sets for k, v in weights.float_arrays(s).items()]
+    prior = sum(int(c.weight.size) for s in model.sets for c in s.prior.convs.values())
     card = {k: v for k, v in model.metadata.items() if k not in weights.OWN_KEYS}
     used = _usage(card)
     return {
@@ -106,11 +108,10 @@ def model_info(stored: StoredModel | None = None) -> dict[str, Any]:
         "weights_bytes": model.path.stat().st_size,
         "parameters": {
             "prior": prior,
-            "synthesis": int(
-                sum(np.size(v) for k, v in floats.items() if k.startswith("synthesis"))
-            ),
-            "analysis": int(sum(np.size(v) for k, v in floats.items() if k.startswith("analysis"))),
+            "synthesis": int(sum(np.size(v) for k, v in floats if k.startswith("synthesis"))),
+            "analysis": int(sum(np.size(v) for k, v in floats if k.startswith("analysis"))),
         },
+        "sets": [s.first * 100 / QUALITY_STEPS for s in model.sets],
         "layers": model.cfg.layers,
         "kmac": cost_table(model.cfg),
         "card": card,

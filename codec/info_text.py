@@ -64,7 +64,8 @@ def model_text(values: dict[str, Any]) -> str:
     lines = [
         f"model     {values['name']}, {values['layers']} layers below the context",
         f"ids       prior {values['prior_id']}, synthesis {values['synthesis_id']}",
-        f"weights   {values['weights_bytes']} bytes, {sum(parameters.values())} parameters",
+        f"weights   {values['weights_bytes']} bytes, {sum(parameters.values())} parameters"
+        + "".join(f", other values from quality {q:g} on" for q in values["sets"][1:]),
         "",
         table([["part", "parameters"], *([k, str(v)] for k, v in parameters.items())]),
         "",

@@ -79,7 +79,8 @@ class MaskedPrior(ContextPrior):
         steps: int | None = None,
         executor: Executor = "torch",
     ) -> MaskedPrior:
-        """That of a codec model."""
+        """That of a codec model at a quality."""
+        stored = stored.at(quality_index)
         return cls(stored.cfg, stored.prior, stored.tables, quality_index, steps, executor)
 
     def with_steps(self, steps: int) -> MaskedPrior:

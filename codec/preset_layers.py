@@ -117,14 +117,14 @@ def encode(
 
     from ..models.config import FRUGALITY
     from ..models.transforms import GREY
-    from .api import _weight, table_models
+    from .api import symbol_weights, table_models
 
     run, (models, costs) = _run(stored), table_models(stored)
     q, ops = run.quality(0), run.ops(0)
-    weight = split_parts(stored.cfg, _weight(q.inverse16), _weight(q.inverse8))
+    context_weight, weight = symbol_weights(stored.cfg, q)
     source = PictureSource(
         stored, models, np.zeros((c.shape[1], 1, 1), np.float32), lambda _: [],
-        _weight(q.context_inverse), weight, FRUGALITY, costs, layers,
+        context_weight, weight, FRUGALITY, costs, layers,
     )  # fmt: skip
     rest = _Drawn(0.0, np.random.default_rng(0))
     for group in _groups(len(c)):

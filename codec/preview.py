@@ -40,7 +40,7 @@ def thumbnail(
     header = container.header
     if (preset := presets.find(header.prior_id)) is not None:
         return _of_preset(container, preset, scale)
-    stored = find_model(header.prior_id)
+    stored = find_model(header.prior_id).at(header.quality_index)
     if stored.cfg.context_kind != "dct":
         raise ModelError("previews are drawn from DCT contexts alone; decode the file instead")
     kept = stored.cfg.context_kept

@@ -56,7 +56,7 @@ def sample(
                 drawn = presets.draw(preset, size // 32, temperature, rng)
                 columns.append([x for x in drawn if x is not None])
             else:
-                stored, run = default_runtime()
+                stored, run = default_runtime(index)
                 columns.append(list(draw(stored, run, index, size // 32, temperature, rng)))
             if progress:
                 progress((k + 1) / count)

@@ -77,15 +77,15 @@ def measure(
 
     pictures = [cut(p) for p in photos]
     tallies = {float(q): Tally(stored.cfg) for q in qualities}
-    run = runtime(stored)
     for n, picture in enumerate(pictures):
         height, width = picture.shape[:2]
         for m, (quality, tally) in enumerate(tallies.items()):
             data = encode_picture(load(picture), quality, model=stored).data
             container = read(data)
             chunks = [container.payload(layer, 0) for layer in range(stored.cfg.layers + 1)]
-            source = CountingSource(stored, chunks, tally)
-            ops = run.ops(quality_index(quality))
+            index = quality_index(quality)
+            source = CountingSource(stored.at(index), chunks, tally)
+            ops = runtime(stored.at(index)).ops(index)
             run_tile(ops, stored.cfg, height // BLOCK, width // BLOCK, source)
             tally.pixels += height * width
             if progress:

@@ -1,6 +1,7 @@
 """What integers cost: the prior path with whole numbers, as files need it, beside its float twin.
 
     python -m dctcodec.eval.float_twin RUN/state.pt PICTURES -o docs/results/float_twin.csv
+        [--finer RUN/state.pt --from 36]
 
 The same weights, once rounded and clamped as the stored integers are, once in floats (clamped, as
 the network was trained, but nothing rounded). Symbols as the encoder chooses them; bits are the
@@ -26,6 +27,15 @@ from ..models.train import starting_point
 from .metrics import bd_rate
 
 QUALITIES = (10, 30, 50, 70, 90)
+
+
+def trained(path: Path) -> CodecModel:
+    """The model of a run's averaged weights, or of a weights file."""
+    cfg, parameters = starting_point(path)
+    model = CodecModel(cfg)
+    model.load_state_dict(parameters)
+    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 @torch.no_grad()
@@ -61,14 +71,15 @@ def main() -> None:
     parser.add_argument("pictures", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--finer", type=Path, help="the same, of the finer qualities")
+    parser.add_argument("--from", type=float, default=0, dest="first", help="their first quality")
     args = parser.parse_args()
-    cfg, parameters = starting_point(args.weights)
-    model = CodecModel(cfg)
-    model.load_state_dict(parameters)
-    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    coarse = trained(args.weights)
+    fine = trained(args.finer) if args.finer else coarse
     rows = []
     for number, photo in enumerate(load_photos([args.pictures])[:: args.every]):
         for quality in QUALITIES:
+            model = coarse if quality < args.first else fine
             for exact in (True, False):
                 bpp, psnr = measure(model, photo, quality, exact)
                 rows.append(

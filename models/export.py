@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import weights
-from .config import ModelConfig
+from .config import KNOTS, QUALITY_STEPS, ModelConfig
 from .fakequant import FakeConv, out_bits, quantise_weight
 from .integer import GAIN_UNIT, NumpyOps, StoredPrior, context_gains
 from .known_answer import QUALITY_INDEX, known_answer
@@ -39,16 +39,12 @@ def stored_conv(conv: FakeConv) -> dict[str, Array]:
     return out
 
 
-def parameters_of(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The inverse of `arrays_of`: parameters to go on training from a weights file.
+def parameters_of(stored: weights.StoredModel) -> dict[str, Tensor]:
+    """The inverse of `arrays_of`: parameters of a set of weights, to go on training from.
 
     Prior weights come back as the integers say, analysis as 16-bit floats say.
-
-    Raises:
-        WeightsError: as `weights.load`.
     """
-    stored = weights.load(path)
-    arrays = weights.read_tensors(path, lambda _: True)
+    arrays = stored.tensors(weights.is_prior)
     state: dict[str, Tensor] = {}
     for spec in prior_specs(stored.cfg):
         part = {k: torch.from_numpy(arrays[f"{spec.name}.{k}"]).float() for k in ("weight", "bias")}
@@ -62,7 +58,12 @@ def parameters_of(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             state[f"{name}.gain"] = gain / GAIN_UNIT
     for key, value in weights.float_arrays(stored).items():
         state[key] = torch.from_numpy(value)
-    return stored.cfg, state
+    return complete(stored.cfg, state)
+
+
+def complete(cfg: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters with what those of older models lack: factors of the encoder's choice, all 1."""
+    return {"log_choice": torch.zeros(KNOTS, 1 + len(cfg.parts)), **state}
 
 
 def default_tables(skip_below: int = 4) -> Tables:
@@ -84,6 +85,7 @@ def arrays_of(model: CodecModel, tables: Tables) -> dict[str, Array]:
     arrays["tables.skip_below"] = np.array([tables.skip_below], np.int32)
     arrays["log_gain"] = model.log_gain.detach().numpy()
     arrays["log_inverse"] = model.log_inverse.detach().numpy()
+    arrays["log_choice"] = model.get_buffer("log_choice").numpy()
     for key, value in model.synthesis.state_dict().items():
         arrays[f"synthesis.{key}"] = value.numpy()
     for key, value in model.analysis.state_dict().items():
@@ -110,6 +112,37 @@ def export(
     answer = known_answer(NumpyOps(prior, QUALITY_INDEX), model.cfg)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         partial = Path(folder) / path.name
-        weights.save(partial, name, model.cfg, arrays, answer, card or {})
+        weights.save(partial, name, model.cfg, arrays, [answer], card or {})
+        weights.load(partial)
+        partial.replace(path)
+
+
+def join(
+    coarse: weights.StoredModel,
+    fine: weights.StoredModel,
+    first: int,
+    path: Path,
+    name: str = weights.DEFAULT_MODEL,
+    card: Mapping[str, str] | None = None,
+) -> None:
+    """Store two models as one whose weights change with the quality; read back and checked.
+
+    Args:
+        coarse: holds below quality index `first`, `fine` from there on; one set of weights each.
+        card: further metadata, text by key.
+
+    Raises:
+        WeightsError: the models differ in shape, or are joined already.
+    """
+    if coarse.cfg != fine.cfg:
+        raise weights.WeightsError(f"{fine.path.name}: not of the shape of {coarse.path.name}")
+    if coarse.finer or fine.finer or not 0 < first <= QUALITY_STEPS:
+        raise weights.WeightsError(f"{path.name}: two sets of weights, not from {first}")
+    arrays = coarse.tensors(lambda _: True)
+    arrays |= weights.prefixed(first, fine.tensors(lambda _: True))
+    answers = [coarse.known_answer, fine.known_answer]
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        weights.save(partial, name, coarse.cfg, arrays, answers, card or {})
         weights.load(partial)
         partial.replace(path)

@@ -70,6 +70,9 @@ class CodecModel(nn.Module):
         # log factors on coefficients before and after quantisation, per knot of quality
         self.log_gain = nn.Parameter(torch.zeros(KNOTS, n))
         self.log_inverse = nn.Parameter(torch.zeros(KNOTS, n))
+        # log factors on what the encoder takes an error of the context and of each part to cost;
+        # found by trial after training (`eval.fit_choice`)
+        self.register_buffer("log_choice", torch.zeros(KNOTS, 1 + len(cfg.parts)))
 
     def gains(self, table: Tensor, hat: Tensor) -> list[Tensor]:
         """Factors of context, 1/16 and 1/8 channels, each (batch, channels, 1, 1)."""
@@ -117,11 +120,13 @@ class CodecModel(nn.Module):
         _, *gains = self.gains(self.log_inverse, hat)
         parts = self.cfg.parts
         sizes = [[p.channels for p in parts if p.stride == stride] for stride in (16, 8)]
-        return [
+        weights = [
             w
             for g, n in zip(gains, sizes, strict=True)
             for w in (g**2 / DISTORTION_WEIGHT).split(n, 1)
         ]
+        choice = torch.exp(hat @ self.get_buffer("log_choice"))[:, 1:, None, None]
+        return [w * choice[:, k : k + 1] for k, w in enumerate(weights)]
 
     def context_bits(
         self, ops: FakeQuantOps, noisy: Tensor, c: Tensor

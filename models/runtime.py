@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from .config import KNOTS, ModelConfig
 from .integer_torch import TorchOps
 from .known_answer import QUALITY_INDEX, known_answer
 from .networks import (
@@ -35,11 +37,16 @@ def _fill(module: nn.Module, prefix: str, arrays: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Quality:
-    """What depends on quality alone. Gains are (1, channels, 1, 1)."""
+    """What depends on quality alone. Gains are (1, channels, 1, 1).
+
+    choice: (1 + parts,), factors on what an error of the context and of each part costs where the
+    encoder chooses symbols.
+    """
 
     index: int
     hat: Tensor
     step: float
+    choice: npt.NDArray[np.float32]
     context_gain: Tensor
     gain16: Tensor
     gain8: Tensor
@@ -49,7 +56,7 @@ class Quality:
 
 
 class Runtime:
-    """Networks on a device. Thread-safe: nothing changes after construction."""
+    """Networks of one set of weights on a device. Thread-safe: nothing changes afterwards."""
 
     def __init__(self, stored: StoredModel, device: torch.device) -> None:
         self.stored, self.cfg, self.device = stored, stored.cfg, device
@@ -65,6 +72,8 @@ class Runtime:
             network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.log_gain = torch.from_numpy(arrays["log_gain"])
         self.log_inverse = torch.from_numpy(arrays["log_inverse"])
+        nothing = np.zeros((KNOTS, 1 + len(self.cfg.parts)), np.float32)
+        self.log_choice = torch.from_numpy(arrays.get("log_choice", nothing))
         basis = basis_of(self.cfg.context_kind, self.cfg.context_block, self.cfg.context_kept)
         self.basis = torch.from_numpy(basis).to(device)
         if known_answer(self.ops(QUALITY_INDEX), self.cfg) != stored.known_answer:
@@ -87,6 +96,7 @@ class Runtime:
             index,
             hat.to(self.device),
             self.cfg.step(index),
+            torch.exp(hat @ self.log_choice)[0].numpy(),
             *parts(self.log_gain),
             *parts(self.log_inverse),
         )
@@ -128,13 +138,13 @@ class Runtime:
 _lock = threading.Lock()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _runtime(stored: StoredModel, device: str) -> Runtime:
     return Runtime(stored, torch.device(device))
 
 
 def runtime(stored: StoredModel, device: str = "cpu") -> Runtime:
-    """The runtime of a model on a device, made once."""
+    """The runtime of a set of weights (`StoredModel.at`) on a device, made once."""
     with _lock:
         return _runtime(stored, device)
 

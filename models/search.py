@@ -43,9 +43,8 @@ class SearchConfig:
 @lru_cache(maxsize=2)
 def searchable(stored: StoredModel, device: str = "cpu") -> CodecModel:
     """The model as it was trained, to take gradients through."""
-    cfg, parameters = parameters_of(stored.path)
-    model = CodecModel(cfg)
-    model.load_state_dict(parameters)
+    model = CodecModel(stored.cfg)
+    model.load_state_dict(parameters_of(stored))
     model.eval().requires_grad_(False)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model

@@ -23,12 +23,12 @@ from torch import distributed as dist
 
 from ..data.photos import Crops
 from .config import DISTORTION_WEIGHT, QUALITY_STEPS, ModelConfig
-from .export import parameters_of
+from .export import complete, parameters_of
 from .model import CodecModel, Learn
 from .networks import step_tensor
 from .optim import make_optimisers
 from .usage import Tally, dead_of, deaths
-from .weights import WeightsError
+from .weights import WeightsError, load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class TrainConfig:
     batch: int = 8  # crops per step and process
     crop: int = 192  # side of a crop, pixels
     scaled: float = 0.3  # share of crops that are downscaled
+    coarsest: float = 0.0  # quality from which
+    finest: float = 100.0  # and up to which the model learns
     camera: float = 0.0  # share of crops with traces of a camera: soft, grain, less colour
     optimiser: str = "muon"  # or adamw
     rate: float = 2e-3  # peak learning rate
@@ -65,6 +67,20 @@ class TrainConfig:
         if self.learn not in get_args(Learn):
             names = ", ".join(get_args(Learn))
             raise ValueError(f"learn={self.learn!r} is none of {names}")
+        if not 0 <= self.coarsest <= self.finest <= 100:
+            raise ValueError(f"qualities {self.coarsest:g}…{self.finest:g} are not within 0…100")
+
+    @property
+    def quality_indices(self) -> tuple[int, int]:
+        """The coarsest and the finest quality index to learn."""
+        scale = QUALITY_STEPS / 100
+        return round(scale * self.coarsest), round(scale * self.finest)
+
+    @property
+    def validation_qualities(self) -> tuple[int, ...]:
+        """Five qualities: the middles of as many equal parts of the range."""
+        width = (self.finest - self.coarsest) / 5
+        return tuple(round(self.coarsest + (k + 0.5) * width) for k in range(5))
 
 
 @dataclass
@@ -108,9 +124,10 @@ class State:
 
     def load(self, path: Path) -> None:
         blob = torch.load(path, map_location="cpu", weights_only=False)
-        self.model.load_state_dict(blob["model"])
+        self.model.load_state_dict(complete(self.model.cfg, blob["model"]))
         device = next(self.model.parameters()).device
-        self.average = {k: v.to(device) for k, v in blob["average"].items()}
+        average = complete(self.model.cfg, blob["average"])
+        self.average = {k: average[k].to(device) for k in self.model.state_dict()}
         for o, s in zip(self.optimisers, blob["optimisers"], strict=True):
             o.load_state_dict(s)
         self.rng.bit_generator.state = blob["numpy_rng"]
@@ -257,7 +274,7 @@ def train(
             state.rng = np.random.default_rng([cfg.seed, rank, state.step])
             torch.manual_seed(cfg.seed + 1000 * rank + state.step)
     elif start is not None:
-        model.load_state_dict(starting_point(start)[1])
+        model.load_state_dict(starting_point(start, sum(cfg.quality_indices) // 2)[1])
     else:
         model.initialise_scales(crops.batch(np.random.default_rng(cfg.seed), 8 * cfg.batch))
     if not state.average:
@@ -272,6 +289,7 @@ def train(
             json.dumps({"model": model_cfg.to_json(), "train": asdict(cfg)}, indent=1)
         )
     params = [p for p in model.parameters() if p.requires_grad]
+    low, high = cfg.quality_indices
     recent: list[float] = []
     last_save = last_validation = time.monotonic()
 
@@ -290,7 +308,7 @@ def train(
             for group in o.param_groups:
                 group["lr"] = rate
         x = crops.batch(state.rng, cfg.batch)
-        q = torch.from_numpy(state.rng.integers(0, QUALITY_STEPS + 1, cfg.batch)).to(device)
+        q = torch.from_numpy(state.rng.integers(low, high + 1, cfg.batch)).to(device)
         full = state.rng.random(cfg.batch) >= cfg.drop
         cut = state.rng.integers(0, model_cfg.layers, cfg.batch)
         last = torch.from_numpy(np.where(full, model_cfg.layers, cut)).to(device)
@@ -333,29 +351,34 @@ def train(
             )
             recent.clear()
         if rank == 0 and validation and now - last_validation > cfg.validate_every:
-            log(validation_row(state, validation))
+            log(validation_row(state, validation, cfg.validation_qualities))
             last_validation = time.monotonic()
         if rank == 0 and now - last_save > cfg.save_every:
             state.save(resume)
             last_save = time.monotonic()
     if rank == 0:
         if validation:
-            log(validation_row(state, validation))
+            log(validation_row(state, validation, cfg.validation_qualities))
         state.save(resume)
     return state
 
 
-def starting_point(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+def starting_point(path: Path, quality_index: int = 0) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Configuration and averaged parameters of a state file, or those of a weights file.
+
+    Args:
+        quality_index: of a weights file with several sets, the one that holds there.
 
     Raises:
         WeightsError: it is neither.
     """
     if path.suffix == ".safetensors":
-        return parameters_of(path)
+        stored = load(path).at(quality_index)
+        return stored.cfg, parameters_of(stored)
     try:
         blob = torch.load(path, map_location="cpu", weights_only=True)
-        return ModelConfig.from_json(blob["config"]), dict(blob["average"])
+        cfg = ModelConfig.from_json(blob["config"])
+        return cfg, complete(cfg, blob["average"])
     except (UnpicklingError, EOFError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path.name}: no state of a training run") from error
 
@@ -368,13 +391,15 @@ def model_config_for(out: Path, start: Path | None) -> ModelConfig:
     return starting_point(start)[0] if start else ModelConfig()
 
 
-def validation_row(state: State, photos: Sequence[Tensor]) -> dict[str, Any]:
+def validation_row(
+    state: State, photos: Sequence[Tensor], qualities: Sequence[int]
+) -> dict[str, Any]:
     """A line of the log: `validate` with the averaged weights, and what is dead.
 
     `dead` names channels that no quality uses, `dead_layers` layers without any other channel;
     `warnings` is there if a layer has died since the last such line.
     """
-    rows = validate_average(state, photos)
+    rows = validate_average(state, photos, qualities)
     dead = dead_of(state.model.cfg, [set(row.pop("unused")) for row in rows])
     past = [row["dead_layers"] for row in state.history if "dead_layers" in row]
     warnings = deaths(dead["dead_layers"], past[-1] if past else [])
@@ -387,10 +412,12 @@ def validation_row(state: State, photos: Sequence[Tensor]) -> dict[str, Any]:
     }
 
 
-def validate_average(state: State, photos: Sequence[Tensor]) -> list[dict[str, Any]]:
+def validate_average(
+    state: State, photos: Sequence[Tensor], qualities: Sequence[int]
+) -> list[dict[str, Any]]:
     """`validate` with the averaged weights."""
     device = next(state.model.parameters()).device
     averaged = CodecModel(state.model.cfg).to(device)
     averaged.load_state_dict(state.average)
     with torch.random.fork_rng(devices=[]):
-        return validate(averaged, photos, chosen=state.settled)
+        return validate(averaged, photos, qualities, chosen=state.settled)

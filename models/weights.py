@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +20,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .config import KNOT_SPACING, KNOTS, ModelConfig
-from .integer import BoundError, StoredPrior
+from .config import KNOT_SPACING, KNOTS, QUALITY_STEPS, ModelConfig
+from .integer import StoredPrior
 from .tables import Tables
 from .usage import KEY
 
@@ -35,9 +36,17 @@ class WeightsError(ValueError):
     """A weights file is missing, damaged, or breaks the rules of the integer path."""
 
 
+SET = re.compile(r"from(\d+)\.")
+"""Before the names of a set's tensors: the quality index from which they hold; none: from 0."""
+
+
 @dataclass(frozen=True, eq=False)
 class StoredModel:
-    """A weights file, read and checked. `path` is where float networks are read from."""
+    """A weights file, read and checked. `path` is where float networks are read from.
+
+    A file may hold several sets of weights for as many ranges of quality. This is one of them (the
+    coarsest as `load` gives it), and the way to the others.
+    """
 
     name: str
     path: Path
@@ -49,6 +58,22 @@ class StoredModel:
     synthesis_id: bytes  # 2 bytes: another synthesis gives other pixels
     known_answer: int
     metadata: Mapping[str, str]
+    first: int = 0  # quality index from which this set of weights holds
+    finer: StoredModel | None = None  # the next set, for finer qualities
+
+    @property
+    def sets(self) -> tuple[StoredModel, ...]:
+        """This set of weights and all finer ones, from coarse to fine."""
+        return (self, *(self.finer.sets if self.finer else ()))
+
+    def at(self, quality_index: int) -> StoredModel:
+        """The set of weights that codes at a quality."""
+        return [s for s in self.sets if s is self or s.first <= quality_index][-1]
+
+    def tensors(self, wanted: Callable[[str], bool]) -> dict[str, Any]:
+        """Arrays of this set whose names, without the set's prefix, are wanted."""
+        own = read_tensors(self.path, lambda k: set_of(k) == self.first and wanted(bare(k)))
+        return {bare(k): v for k, v in own.items()}
 
     def inverse_gains(self, quality_index: int) -> npt.NDArray[np.float32]:
         """Factors on dequantised symbols of context, 1/16 and 1/8 channels, linear in log."""
@@ -74,8 +99,28 @@ def digest(cfg: ModelConfig | None, arrays: Arrays) -> bytes:
     return h.digest()
 
 
+def set_of(name: str) -> int:
+    """The quality index from which a stored tensor holds."""
+    found = SET.match(name)
+    return int(found[1]) if found else 0
+
+
+def bare(name: str) -> str:
+    """A stored tensor's name without the prefix of its set."""
+    return SET.sub("", name, count=1)
+
+
+def prefixed(first: int, arrays: Arrays) -> dict[str, npt.NDArray[np.generic]]:
+    """Arrays of the set that holds from quality index `first` on, named as they are stored."""
+    return {f"from{first}.{k}" if first else k: v for k, v in arrays.items()}
+
+
 def is_prior(name: str) -> bool:
-    return name.startswith(("context.", "state.", "part", "tables."))
+    return bare(name).startswith(("context.", "state.", "part", "tables."))
+
+
+def is_synthesis(name: str) -> bool:
+    return bare(name).startswith("synthesis.") or bare(name) == "log_inverse"
 
 
 def save(
@@ -83,21 +128,24 @@ def save(
     name: str,
     cfg: ModelConfig,
     arrays: Arrays,
-    known_answer: int,
+    known_answers: Sequence[int],
     card: Mapping[str, str],
 ) -> None:
-    """Write a weights file; see `load` for what `arrays` must hold."""
+    """Write a weights file.
+
+    Args:
+        arrays: see `load`; of several sets: by `prefixed`.
+        known_answers: one of each set, from coarse to fine.
+    """
     prior = {k: v for k, v in arrays.items() if is_prior(k)}
-    synthesis = {
-        k: v for k, v in arrays.items() if k.startswith("synthesis.") or k == "log_inverse"
-    }
+    synthesis = {k: v for k, v in arrays.items() if is_synthesis(k)}
     metadata = {
         "format": FORMAT,
         "name": name,
         "config": json.dumps(cfg.to_json()),
         "prior_id": digest(cfg, prior)[:4].hex(),
         "synthesis_id": digest(None, synthesis)[:2].hex(),
-        "known_answer": str(known_answer),
+        "known_answer": ",".join(map(str, known_answers)),
         **card,
     }
     save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, metadata)
@@ -108,6 +156,11 @@ USAGE_KEY = KEY
 
 OWN_KEYS = frozenset({"format", "name", "config", "prior_id", "synthesis_id", "known_answer"})
 """Metadata that is not the card's."""
+
+
+def known_answers(stored: StoredModel) -> list[int]:
+    """Of all sets of a model, as `save` takes them."""
+    return [s.known_answer for s in stored.sets]
 
 
 def add_usage(path: Path, found: Mapping[str, Any], out: Path) -> None:
@@ -121,7 +174,7 @@ def add_usage(path: Path, found: Mapping[str, Any], out: Path) -> None:
     arrays = read_tensors(path, lambda _: True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         partial = Path(folder) / out.name
-        save(partial, stored.name, stored.cfg, arrays, stored.known_answer, card)
+        save(partial, stored.name, stored.cfg, arrays, known_answers(stored), card)
         load(partial)
         partial.replace(out)
     load.cache_clear()
@@ -145,6 +198,8 @@ def read_tensors(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
 def load(path: Path) -> StoredModel:
     """Read the exact half of a weights file: prior path and tables; check every bound and id.
 
+    The set of the coarsest qualities; `StoredModel.at` gives that of any quality.
+
     Raises:
         WeightsError: unreadable, of an unknown format, or against the rules.
     """
@@ -153,37 +208,45 @@ def load(path: Path) -> StoredModel:
         raise WeightsError(f"{path.name}: weights of format {meta.get('format')!r}, not {FORMAT!r}")
     try:
         cfg = ModelConfig.from_json(json.loads(meta["config"]))
-        arrays = read_tensors(path, lambda k: is_prior(k) or k == "log_inverse")
-        log_inverse = arrays.pop("log_inverse")
+        arrays = read_tensors(path, lambda k: is_prior(k) or bare(k) == "log_inverse")
         prior_id = bytes.fromhex(meta["prior_id"])
-        if digest(cfg, arrays)[:4] != prior_id:
+        if digest(cfg, {k: v for k, v in arrays.items() if is_prior(k)})[:4] != prior_id:
             raise WeightsError(f"{path.name}: the prior does not match its hash {prior_id.hex()}")
-        tables = Tables(
-            arrays["tables.reach"],
-            arrays["tables.frequencies"],
-            int(arrays["tables.skip_below"][0]),
-        )
-        prior = StoredPrior.from_arrays(cfg, arrays)
-        return StoredModel(
-            name=meta["name"],
-            path=path,
-            cfg=cfg,
-            prior=prior,
-            tables=tables,
-            log_inverse=log_inverse,
-            prior_id=prior_id,
-            synthesis_id=bytes.fromhex(meta["synthesis_id"]),
-            known_answer=int(meta["known_answer"]),
-            metadata=meta,
-        )
-    except (KeyError, TypeError, BoundError, SafetensorError) as e:
+        answers = [int(n) for n in meta["known_answer"].split(",")]
+        starts = sorted({set_of(k) for k in arrays})
+        if starts[0] or starts[-1] > QUALITY_STEPS:
+            raise WeightsError(f"{path.name}: sets of weights from qualities {starts}, not from 0")
+        found: StoredModel | None = None
+        for first, answer in reversed(list(zip(starts, answers, strict=True))):
+            own = {bare(k): v for k, v in arrays.items() if set_of(k) == first}
+            tables = Tables(
+                own["tables.reach"], own["tables.frequencies"], int(own["tables.skip_below"][0])
+            )
+            found = StoredModel(
+                name=meta["name"],
+                path=path,
+                cfg=cfg,
+                prior=StoredPrior.from_arrays(cfg, own),
+                tables=tables,
+                log_inverse=own["log_inverse"],
+                prior_id=prior_id,
+                synthesis_id=bytes.fromhex(meta["synthesis_id"]),
+                known_answer=answer,
+                metadata=meta,
+                first=first,
+                finer=found,
+            )
+        assert found is not None
+        return found
+    except WeightsError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, SafetensorError) as e:
         raise WeightsError(f"{path.name}: damaged weights ({e})") from e
 
 
 def float_arrays(model: StoredModel) -> dict[str, npt.NDArray[np.float32]]:
-    """Tensors of analysis and synthesis and the gains, as float32."""
-    floats = read_tensors(model.path, lambda k: not is_prior(k))
-    return {k: v.astype(np.float32) for k, v in floats.items()}
+    """Tensors of analysis and synthesis and the gains of one set, as float32."""
+    return {k: v.astype(np.float32) for k, v in model.tensors(lambda k: not is_prior(k)).items()}
 
 
 def released() -> Iterator[tuple[str, bytes, Path]]:

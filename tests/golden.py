@@ -35,6 +35,7 @@ def symbols_crc(data: bytes, make_ops: MakeOps = TorchOps) -> int:
     header = container.header
     stored = weights.find(header.prior_id)
     assert stored is not None, f"no released model has the prior {header.prior_id.hex()}"
+    stored = stored.at(header.quality_index)
     ops = make_ops(stored.prior, header.quality_index)
     crc = 0
     for i in range(header.tiles):

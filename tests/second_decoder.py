@@ -6,6 +6,7 @@ It shares no code with dctcodec. Section names in the comments are those of the 
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from bisect import bisect_right
@@ -20,6 +21,7 @@ from safetensors import safe_open
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 PRIOR = ("context.", "state.", "part", "tables.")
+SET = re.compile(r"from([0-9]+)\.")
 RANGES = {"relu": (0, 255), "signed": (-127, 127), "head": (-2047, 2047)}
 
 
@@ -184,11 +186,23 @@ def compute_prior_id(path: Path) -> bytes:
     metadata, tensors = load_weights(path)
     digest = sha256(json.dumps(json.loads(metadata["config"]), sort_keys=True).encode())
     for name in sorted(tensors):
-        if name.startswith(PRIOR):
+        if SET.sub("", name).startswith(PRIOR):
             a = tensors[name]
             digest.update(f"{name} {a.dtype.str} {a.shape}\n".encode())
             digest.update(a.astype(a.dtype.newbyteorder("<")).tobytes())
     return digest.digest()[:4]
+
+
+def first_index(name: str) -> int:
+    """Where the set of a tensor begins."""
+    prefix = SET.match(name)
+    return int(prefix[1]) if prefix else 0
+
+
+def set_at(tensors: dict[str, npt.NDArray[Any]], q: int) -> dict[str, npt.NDArray[Any]]:
+    """The set of a quality index, names without the prefix."""
+    first = max(i for i in map(first_index, tensors) if i <= q)
+    return {SET.sub("", k): v for k, v in tensors.items() if first_index(k) == first}
 
 
 def clamp(a: Ints, most: int) -> Ints:
@@ -341,5 +355,5 @@ def decode_symbols(data: bytes, weights_path: Path) -> list[Tile]:
     config = json.loads(metadata["config"])
     most = max(part["layer"] for part in config["parts"])
     check(len(file.chunks[0]) <= 1 + most, "more layers than the prior has")
-    prior = Prior(tensors, config, file.quality_index)
+    prior = Prior(set_at(tensors, file.quality_index), config, file.quality_index)
     return [prior.read_tile(s, c) for s, c in zip(file.tile_sizes, file.chunks, strict=True)]

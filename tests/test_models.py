@@ -233,7 +233,7 @@ def test_all_but_the_gains_of_the_context_learns_from_chosen_symbols(tmp_path: P
     first = CodecModel(SMALL)
     torch.manual_seed(3)
     export(first.state_dict(), first, tmp_path / "a.safetensors", name="small")
-    _, began = parameters_of(tmp_path / "a.safetensors")
+    began = parameters_of(weights.load(tmp_path / "a.safetensors"))
     done = train(SMALL, cfg, photos(), [], tmp_path / "b", torch.device("cpu"),
                  start=tmp_path / "a.safetensors")  # fmt: skip
     now = done.model.state_dict()
@@ -273,7 +273,8 @@ def test_training_can_go_on_from_a_weights_file(tmp_path: Path) -> None:
     model.initialise_scales(torch.stack(photos()).float())
     out = tmp_path / "small.safetensors"
     export(model.state_dict(), model, out, name="small")
-    cfg, state = parameters_of(out)
+    stored = weights.load(out)
+    cfg, state = stored.cfg, parameters_of(stored)
     assert cfg == SMALL
     again = CodecModel(cfg)
     again.load_state_dict(state)

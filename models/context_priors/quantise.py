@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..config import KNOT_SPACING, KNOTS
 from ..transforms import GREY, basis_of
-from ..weights import StoredModel, read_tensors
+from ..weights import StoredModel
 from .interface import Context
 
 Kind = Literal["dct", "down"]
@@ -34,7 +34,7 @@ class Quantiser:
     def of_model(cls, stored: StoredModel, quality_index: int) -> Quantiser:
         """That of the codec at a quality, without its rate-distortion choice."""
         k, f = divmod(quality_index, KNOT_SPACING)
-        gain = read_tensors(stored.path, lambda name: name == "log_gain")["log_gain"]
+        gain = stored.at(quality_index).tensors(lambda name: name == "log_gain")["log_gain"]
         a, b = gain[k], gain[min(k + 1, KNOTS - 1)]
         log = (a + (b - a) * f / KNOT_SPACING)[: stored.cfg.context_channels]
         step = stored.cfg.step(quality_index) * np.exp(-log)

@@ -1,0 +1,115 @@
+"""What an error of each part costs in the encoder's choice of symbols, found by trial on photos.
+
+    python -m dctcodec.eval.fit_choice WEIGHTS PHOTOS… -o WEIGHTS_OUT [--coarsest 0] [--finest 100]
+
+The choice takes synthesis for an orthonormal transform. It is not quite one, and what is coded
+later is predicted from what was coded before; a factor per part and knot of quality says how much
+an error really costs. It changes what is sent, not how it is read: ids stay. Fit tables after it.
+Use training photos, never test pictures; one set of weights (`eval.join_weights` comes afterwards).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.photos import Crops, load_photos
+from ..models import weights
+from ..models.config import KNOT_SPACING, QUALITY_STEPS
+from ..models.export import parameters_of
+from ..models.model import CodecModel
+
+STEP = 0.4
+"""Natural logarithm of the factor that is tried first, both ways."""
+
+LIMIT = 1.2
+"""Largest magnitude of a factor's logarithm."""
+
+
+@torch.no_grad()
+def point(model: CodecModel, x: Tensor, quality_index: int) -> tuple[float, float]:
+    """Mean bits per pixel (its logarithm) and mean PSNR of pictures, symbols chosen."""
+    bits, error = [], []
+    for part in x.split(6):
+        out = model(part, torch.full((len(part),), quality_index), chosen=True)
+        bits.append(out.bits.sum(1) / (x.shape[2] * x.shape[3]))
+        picture = out.picture.clamp(0, 255).round()
+        error.append((picture - part).square().mean((1, 2, 3)).clamp_min(1e-3))
+    psnr = 10 * torch.log10(255**2 / torch.cat(error))
+    return float(torch.cat(bits).mean().log()), float(psnr.mean())
+
+
+def fit_knot(model: CodecModel, x: Tensor, knot: int, sweeps: int) -> tuple[list[float], float]:
+    """Logarithms of the factors of the parts at one knot, and what they save, as a share of bits.
+
+    Each part in turn: the bits at equal PSNR at three factors, and the lowest point of the parabola
+    through them. The slope of the curve around the knot turns PSNR into bits.
+    """
+    table = model.get_buffer("log_choice")
+    q = knot * KNOT_SPACING
+    low, high = max(0, q - 6), min(QUALITY_STEPS, q + 6)
+    (r0, p0), (r1, p1) = point(model, x, low), point(model, x, high)
+    slope = (r1 - r0) / (p1 - p0)
+
+    def cost(part: int, value: float) -> float:
+        before = float(table[knot, part])
+        table[knot, part] = value
+        rate, psnr = point(model, x, q)
+        table[knot, part] = before
+        return rate - slope * psnr
+
+    first = best = cost(1, float(table[knot, 1]))
+    for sweep in range(sweeps):
+        step = STEP / 2**sweep
+        for part in range(1, table.shape[1]):
+            at = float(table[knot, part])
+            down, up = cost(part, at - step), cost(part, at + step)
+            bend = down - 2 * best + up
+            move = step * (down - up) / (2 * bend) if bend > 0 else step * np.sign(down - up)
+            to = float(np.clip(at + np.clip(move, -2 * step, 2 * step), -LIMIT, LIMIT))
+            tried = min((best, at), (down, at - step), (up, at + step), (cost(part, to), to))
+            best, table[knot, part] = tried
+    return table[knot].tolist(), 1 - float(np.exp(best - first))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("photos", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--coarsest", type=float, default=0, help="quality")
+    parser.add_argument("--finest", type=float, default=100, help="quality")
+    parser.add_argument("--crops", type=int, default=24, help="of 256×256 pixels")
+    parser.add_argument("--sweeps", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    stored = weights.load(args.weights)
+    model = CodecModel(stored.cfg)
+    model.load_state_dict(parameters_of(stored))
+    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    crops = Crops(load_photos(args.photos), 256, torch.device("cpu"), scaled=0.0, camera=0.0)
+    x = crops.batch(np.random.default_rng(args.seed), args.crops).float()
+    scale = QUALITY_STEPS / 100 / KNOT_SPACING
+    first, last = int(np.floor(scale * args.coarsest)), int(np.ceil(scale * args.finest))
+    table = model.get_buffer("log_choice")
+    for knot in range(first, last + 1):
+        factors, saved = fit_knot(model, x, knot, args.sweeps)
+        print(
+            json.dumps({"quality": knot / scale, "saved": round(saved, 5), "log_choice": factors})
+        )
+    table[:first], table[last + 1 :] = table[first], table[last]  # never used
+    arrays = weights.read_tensors(args.weights, lambda _: True)
+    arrays["log_choice"] = table.numpy()
+    card = {k: v for k, v in stored.metadata.items() if k not in weights.OWN_KEYS}
+    card.pop(weights.USAGE_KEY, None)
+    answers = weights.known_answers(stored)
+    weights.save(args.output, stored.name, stored.cfg, arrays, answers, card)
+
+
+if __name__ == "__main__":
+    main()
