@@ -1,11 +1,12 @@
 """What an error of each part costs in the encoder's choice of symbols, found by trial on photos.
 
-    python -m dctcodec.eval.fit_choice WEIGHTS PHOTOS… -o WEIGHTS_OUT [--coarsest 0] [--finest 100]
+    python -m dctcodec.eval.fit_choice RUN/state.pt PHOTOS… -o OUT.pt [--coarsest 0] [--finest 100]
 
 The choice takes synthesis for an orthonormal transform. It is not quite one, and what is coded
 later is predicted from what was coded before; a factor per part and knot of quality says how much
-an error really costs. It changes what is sent, not how it is read: ids stay. Fit tables after it.
-Use training photos, never test pictures; one set of weights (`eval.join_weights` comes afterwards).
+an error really costs. It changes what is sent, not how it is read. The averaged weights of a run
+are tried; the state that is written goes on training with the factors, or is exported. Use training
+photos, never test pictures.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ import torch
 from torch import Tensor
 
 from ..data.photos import Crops, load_photos
-from ..models import weights
 from ..models.config import KNOT_SPACING, QUALITY_STEPS
-from ..models.export import parameters_of
 from ..models.model import CodecModel
+from ..models.train import starting_point
 
 STEP = 0.4
 """Natural logarithm of the factor that is tried first, both ways."""
@@ -79,7 +79,7 @@ def fit_knot(model: CodecModel, x: Tensor, knot: int, sweeps: int) -> tuple[list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("weights", type=Path)
+    parser.add_argument("state", type=Path)
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--coarsest", type=float, default=0, help="quality")
@@ -88,9 +88,9 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    stored = weights.load(args.weights)
-    model = CodecModel(stored.cfg)
-    model.load_state_dict(parameters_of(stored))
+    cfg, parameters = starting_point(args.state)
+    model = CodecModel(cfg)
+    model.load_state_dict(parameters)
     model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     crops = Crops(load_photos(args.photos), 256, torch.device("cpu"), scaled=0.0, camera=0.0)
     x = crops.batch(np.random.default_rng(args.seed), args.crops).float()
@@ -103,12 +103,12 @@ def main() -> None:
             json.dumps({"quality": knot / scale, "saved": round(saved, 5), "log_choice": factors})
         )
     table[:first], table[last + 1 :] = table[first], table[last]  # never used
-    arrays = weights.read_tensors(args.weights, lambda _: True)
-    arrays["log_choice"] = table.numpy()
-    card = {k: v for k, v in stored.metadata.items() if k not in weights.OWN_KEYS}
-    card.pop(weights.USAGE_KEY, None)
-    answers = weights.known_answers(stored)
-    weights.save(args.output, stored.name, stored.cfg, arrays, answers, card)
+    blob = torch.load(args.state, map_location="cpu", weights_only=False)
+    for kind in ("model", "average"):
+        blob[kind] = {**blob[kind], "log_choice": table.clone()}
+    partial = args.output.with_suffix(".part")
+    torch.save(blob, partial)
+    partial.replace(args.output)
 
 
 if __name__ == "__main__":

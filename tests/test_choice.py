@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from dctcodec.models.config import KNOTS
 from dctcodec.models.export import parameters_of
 from dctcodec.models.model import CodecModel
 from dctcodec.models.runtime import runtime
-from dctcodec.models.train import starting_point
+from dctcodec.models.train import TrainConfig, starting_point, train
 
 
 def changed(
@@ -80,16 +81,22 @@ def test_training_chooses_with_the_factors(tmp_path: Path) -> None:
 def test_factors_are_found_by_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stored = model(tmp_path / "a.safetensors", 1)
-    out = tmp_path / "b.safetensors"
     photos = [torch.nn.functional.interpolate(p[None], 288, mode="nearest")[0] for p in noise()]
+    settings = TrainConfig(steps=1, batch=1, crop=64, bf16=False)
+    run = train(TINY, settings, photos, [], tmp_path, torch.device("cpu"))
+    state, out = tmp_path / "state.pt", tmp_path / "b.pt"
     monkeypatch.setattr(fit_choice, "load_photos", lambda paths: photos)
-    command = ["fit_choice", str(stored.path), "none", "-o", str(out), "--coarsest", "40"]
+    command = ["fit_choice", str(state), "none", "-o", str(out), "--coarsest", "40"]
     monkeypatch.setattr(sys, "argv", [*command, "--finest", "60", "--crops", "2", "--sweeps", "1"])
     fit_choice.main()
-    table = weights.float_arrays(weights.load(out))["log_choice"]
-    assert table.shape == (KNOTS, 3) and np.abs(table).max() > 0
+    table = starting_point(out)[1]["log_choice"]
+    assert table.shape == (KNOTS, 3) and float(table.abs().max()) > 0
     assert not table[:, 0].any()  # the context's choice is not part of the trial
     assert (table[:4] == table[3]).all() and (table[5:] == table[5]).all()
     assert capsys.readouterr().out.count('"saved": 0.') == 3
-    assert weights.load(out).prior_id == stored.prior_id
+    out.replace(state)
+    settings = replace(settings, steps=2)
+    resumed = train(TINY, settings, photos, [], tmp_path, torch.device("cpu"))
+    assert resumed.step == 2 == run.step + 1
+    assert torch.equal(resumed.model.get_buffer("log_choice"), table)
+    assert torch.allclose(resumed.average["log_choice"], table)
