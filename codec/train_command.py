@@ -63,7 +63,8 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A field of the model's shape (new runs only), or of training; give it again.",
+            help="A field of the model's shape (new runs; with --start it can only grow), or of "
+            "training; give it again.",
         ),
     ] = None,
 ) -> None:
@@ -99,7 +100,7 @@ def train(
     except WeightsError as error:
         raise DctcodecError(str(error)) from error
     if pairs:
-        if state.exists() or start:
+        if state.exists():
             raise UsageError(f"--set {pairs[0]}: this run has its shape already")
         model = _shaped(model, pairs)
     with _processes(device) as (place, first):
@@ -112,6 +113,8 @@ def train(
         try:
             with _live(cfg.minutes * 60, cfg.steps, quiet=not first) as report:
                 final = run(model, cfg, training, held_out, out, place, start, report)
+        except WeightsError as error:
+            raise DctcodecError(str(error)) from error
         except KeyboardInterrupt:
             if first and state.exists():
                 remark(f"the same command goes on from {state}")

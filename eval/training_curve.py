@@ -90,7 +90,7 @@ def plot(rows: Sequence[dict[str, Any]], out: Path) -> None:
             label=f"run {number}",
         )
     axes.set_xscale("log")
-    ticks = [500, 1000, 2000, 4000, 8000]
+    ticks = [500, 1000, 2000, 4000, 8000, 16000]
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()
     axes.set(xlabel="megapixels seen", ylabel="BD-rate against JPEG, %, validation")

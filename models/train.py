@@ -24,6 +24,7 @@ from torch import distributed as dist
 from ..data.photos import Crops
 from .config import DISTORTION_WEIGHT, QUALITY_STEPS, ModelConfig
 from .export import complete, parameters_of
+from .grow import grown
 from .model import CodecModel, Learn
 from .networks import step_tensor
 from .optim import make_optimisers
@@ -250,8 +251,8 @@ def train(
     Args:
         photos, validation: (3, h, w) uint8 tensors.
         out: folder for state.pt, log.jsonl, config.json.
-        start: weights to begin with (a state.pt or a .safetensors file); optimiser and schedule
-            start anew.
+        start: weights to begin with (a state.pt or a .safetensors file), of this shape or a smaller
+            one (`grow`); optimiser and schedule start anew.
         report: called with each line of the log.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -274,7 +275,7 @@ def train(
             state.rng = np.random.default_rng([cfg.seed, rank, state.step])
             torch.manual_seed(cfg.seed + 1000 * rank + state.step)
     elif start is not None:
-        model.load_state_dict(starting_point(start, sum(cfg.quality_indices) // 2)[1])
+        model.load_state_dict(grown(*starting_point(start, sum(cfg.quality_indices) // 2), model))
     else:
         model.initialise_scales(crops.batch(np.random.default_rng(cfg.seed), 8 * cfg.batch))
     if not state.average:
