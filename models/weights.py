@@ -256,7 +256,7 @@ def released() -> Iterator[tuple[str, bytes, Path]]:
         yield meta.get("name", path.stem), bytes.fromhex(meta.get("prior_id", "")), path
 
 
-DEFAULT_MODEL = "base-4"
+DEFAULT_MODEL = "base-5"
 
 
 def default() -> StoredModel:
