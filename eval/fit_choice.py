@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import Tensor
 from ..data.photos import Crops, load_photos
 from ..models.config import KNOT_SPACING, QUALITY_STEPS
 from ..models.model import CodecModel
-from ..models.train import starting_point
+from ..models.train import starting_point, validate
 
 STEP = 0.4
 """Natural logarithm of the factor that is tried first, both ways."""
@@ -31,20 +32,15 @@ LIMIT = 1.2
 """Largest magnitude of a factor's logarithm."""
 
 
-@torch.no_grad()
-def point(model: CodecModel, x: Tensor, quality_index: int) -> tuple[float, float]:
-    """Mean bits per pixel (its logarithm) and mean PSNR of pictures, symbols chosen."""
-    bits, error = [], []
-    for part in x.split(6):
-        out = model(part, torch.full((len(part),), quality_index), chosen=True)
-        bits.append(out.bits.sum(1) / (x.shape[2] * x.shape[3]))
-        picture = out.picture.clamp(0, 255).round()
-        error.append((picture - part).square().mean((1, 2, 3)).clamp_min(1e-3))
-    psnr = 10 * torch.log10(255**2 / torch.cat(error))
-    return float(torch.cat(bits).mean().log()), float(psnr.mean())
+def point(model: CodecModel, photos: Sequence[Tensor], quality_index: int) -> tuple[float, float]:
+    """Mean bits per pixel (its logarithm) and mean PSNR of photos (3, h, w), symbols chosen."""
+    (row,) = validate(model, photos, [100 * quality_index / QUALITY_STEPS], chosen=True)
+    return float(np.log(row["bpp"])), row["psnr"]
 
 
-def fit_knot(model: CodecModel, x: Tensor, knot: int, sweeps: int) -> tuple[list[float], float]:
+def fit_knot(
+    model: CodecModel, photos: Sequence[Tensor], knot: int, sweeps: int
+) -> tuple[list[float], float]:
     """Logarithms of the factors of the parts at one knot, and what they save, as a share of bits.
 
     Each part in turn: the bits at equal PSNR at three factors, and the lowest point of the parabola
@@ -53,13 +49,13 @@ def fit_knot(model: CodecModel, x: Tensor, knot: int, sweeps: int) -> tuple[list
     table = model.get_buffer("log_choice")
     q = knot * KNOT_SPACING
     low, high = max(0, q - 6), min(QUALITY_STEPS, q + 6)
-    (r0, p0), (r1, p1) = point(model, x, low), point(model, x, high)
+    (r0, p0), (r1, p1) = point(model, photos, low), point(model, photos, high)
     slope = (r1 - r0) / (p1 - p0)
 
     def cost(part: int, value: float) -> float:
         before = float(table[knot, part])
         table[knot, part] = value
-        rate, psnr = point(model, x, q)
+        rate, psnr = point(model, photos, q)
         table[knot, part] = before
         return rate - slope * psnr
 
@@ -91,14 +87,14 @@ def main() -> None:
     cfg, parameters = starting_point(args.state)
     model = CodecModel(cfg)
     model.load_state_dict(parameters)
-    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     crops = Crops(load_photos(args.photos), 256, torch.device("cpu"), scaled=0.0, camera=0.0)
-    x = crops.batch(np.random.default_rng(args.seed), args.crops).float()
+    photos = list(crops.batch(np.random.default_rng(args.seed), args.crops))
     scale = QUALITY_STEPS / 100 / KNOT_SPACING
     first, last = int(np.floor(scale * args.coarsest)), int(np.ceil(scale * args.finest))
     table = model.get_buffer("log_choice")
     for knot in range(first, last + 1):
-        factors, saved = fit_knot(model, x, knot, args.sweeps)
+        factors, saved = fit_knot(model, photos, knot, args.sweeps)
         print(
             json.dumps({"quality": knot / scale, "saved": round(saved, 5), "log_choice": factors})
         )

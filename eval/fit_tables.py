@@ -58,7 +58,7 @@ def replace_tables(path: Path, tables: Tables, out: Path) -> None:
     arrays["tables.reach"], arrays["tables.frequencies"] = tables.reach, tables.frequencies
     own = {*weights.OWN_KEYS, weights.USAGE_KEY}  # with other tables the encoder chooses otherwise
     card = {k: v for k, v in stored.metadata.items() if k not in own}
-    weights.save(out, stored.name, stored.cfg, arrays, [stored.known_answer], card)
+    weights.store(out, stored.name, stored.cfg, arrays, [stored.known_answer], card)
 
 
 def main() -> None:

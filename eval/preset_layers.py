@@ -163,9 +163,7 @@ def store(
     stored = weights.load(path)
     arrays = weights.read_tensors(path, lambda _: True)
     arrays |= {k: v.astype(np.float16) for k, v in arrays.items() if k.startswith("synthesis.")}
-    weights.save(path, name, stored.cfg, arrays, weights.known_answers(stored), card)
-    weights.load.cache_clear()
-    weights.load(path)
+    weights.store(path, name, stored.cfg, arrays, weights.known_answers(stored), card)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -110,11 +109,7 @@ def export(
     arrays = arrays_of(model, tables or default_tables())
     prior = StoredPrior.from_arrays(model.cfg, arrays)
     answer = known_answer(NumpyOps(prior, QUALITY_INDEX), model.cfg)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        partial = Path(folder) / path.name
-        weights.save(partial, name, model.cfg, arrays, [answer], card or {})
-        weights.load(partial)
-        partial.replace(path)
+    weights.store(path, name, model.cfg, arrays, [answer], card or {})
 
 
 def join(
@@ -141,8 +136,4 @@ def join(
     arrays = coarse.tensors(lambda _: True)
     arrays |= weights.prefixed(first, fine.tensors(lambda _: True))
     answers = [coarse.known_answer, fine.known_answer]
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        partial = Path(folder) / path.name
-        weights.save(partial, name, coarse.cfg, arrays, answers, card or {})
-        weights.load(partial)
-        partial.replace(path)
+    weights.store(path, name, coarse.cfg, arrays, answers, card or {})

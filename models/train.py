@@ -197,7 +197,7 @@ def model_config(model: torch.nn.Module) -> ModelConfig:
 def validate(
     model: CodecModel,
     photos: Sequence[Tensor],
-    qualities: Sequence[int] = (10, 30, 50, 70, 90),
+    qualities: Sequence[float] = (10, 30, 50, 70, 90),
     side: int = 512,
     chosen: bool = False,
 ) -> list[dict[str, Any]]:
@@ -216,7 +216,7 @@ def validate(
             p = p if p.shape[2] >= p.shape[1] else p.transpose(1, 2)
             h, w = min(p.shape[1] // 32 * 32, side), min(p.shape[2] // 32 * 32, 768)
             x = p[None, :, :h, :w].to(device).float()
-            out = model(x, torch.tensor([quality * 4], device=device), chosen=chosen)
+            out = model(x, torch.tensor([round(quality * 4)], device=device), chosen=chosen)
             y = out.picture.clamp(0, 255).round()
             bpp.append(float(out.bits.sum()) / (h * w))
             psnr.append(10 * math.log10(255**2 / max(1e-9, float((y - x).square().mean()))))

@@ -151,6 +151,27 @@ def save(
     save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, metadata)
 
 
+def store(
+    path: Path,
+    name: str,
+    cfg: ModelConfig,
+    arrays: Arrays,
+    known_answers: Sequence[int],
+    card: Mapping[str, str],
+) -> None:
+    """`save`, read back and checked: `path` appears whole or not at all, and may be there.
+
+    Raises:
+        WeightsError: as `load`.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        save(partial, name, cfg, arrays, known_answers, card)
+        load(partial)
+        partial.replace(path)
+    load.cache_clear()
+
+
 USAGE_KEY = KEY
 """Metadata with the figures of `models.usage`."""
 
@@ -166,18 +187,13 @@ def known_answers(stored: StoredModel) -> list[int]:
 def add_usage(path: Path, found: Mapping[str, Any], out: Path) -> None:
     """The same model with `models.usage.usage` figures in its metadata; ids and answer stay.
 
-    `out` appears whole or not at all, and may be `path`.
+    `out` may be `path`.
     """
     stored = load(path)
     card = {k: v for k, v in stored.metadata.items() if k not in OWN_KEYS}
     card[USAGE_KEY] = json.dumps(found, separators=(",", ":"))
     arrays = read_tensors(path, lambda _: True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        partial = Path(folder) / out.name
-        save(partial, stored.name, stored.cfg, arrays, known_answers(stored), card)
-        load(partial)
-        partial.replace(out)
-    load.cache_clear()
+    store(out, stored.name, stored.cfg, arrays, known_answers(stored), card)
 
 
 def _metadata(path: Path) -> dict[str, str]:
