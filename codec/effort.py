@@ -74,7 +74,7 @@ def searched(
         tile: (1, 3, h, w) grey levels 0…255 of the tile, a tensor.
         analyse: see `engine.PictureSource`.
         greedy: latents per part as the greedy choice would send them, sixteenths of a symbol. The
-            search starts within START of them: plain rounding costs up to a third more, which a
+            search starts within START of them: plain rounding costs up to 40 % more, which a
             short search would first have to win back.
     """
     import torch

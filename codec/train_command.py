@@ -156,6 +156,8 @@ def export(
     from ..models.train import starting_point
 
     try:
+        if state.suffix == ".safetensors" and weights.load(state).finer:
+            raise UsageError(f"{state}: joined already; export the runs that it came from")
         cfg, average = starting_point(state)
         store(average, CodecModel(cfg), target, name, {key: text for key, _, text in pairs})
     except weights.WeightsError as error:

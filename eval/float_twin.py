@@ -1,7 +1,9 @@
 """What integers cost: the prior path with whole numbers, as files need it, beside its float twin.
 
-    python -m dctcodec.eval.float_twin RUN/state.pt PICTURES -o docs/results/float_twin.csv
-        [--finer RUN/state.pt --from 36]
+    python -m dctcodec.eval.float_twin PICTURES RUN/state.pt … -o docs/results/float_twin.csv
+        [--from 30 56]
+
+Several runs, from coarse to fine: each but the first is measured from a quality of `--from` on.
 
 The same weights, once rounded and clamped as the stored integers are, once in floats (clamped, as
 the network was trained, but nothing rounded). Symbols as the encoder chooses them; bits are the
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..data.photos import load_photos
+from ..models.config import QUALITY_STEPS
 from ..models.model import CodecModel
 from ..models.train import starting_point
 from .metrics import bd_rate
@@ -29,9 +32,9 @@ from .metrics import bd_rate
 QUALITIES = (10, 30, 50, 70, 90)
 
 
-def trained(path: Path) -> CodecModel:
-    """The model of a run's averaged weights, or of a weights file."""
-    cfg, parameters = starting_point(path)
+def trained(path: Path, quality: int) -> CodecModel:
+    """The model of a run's averaged weights, or of a weights file's set for a quality."""
+    cfg, parameters = starting_point(path, quality * QUALITY_STEPS // 100)
     model = CodecModel(cfg)
     model.load_state_dict(parameters)
     model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -67,21 +70,21 @@ def rate_between(rows: Sequence[dict[str, Any]]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("weights", type=Path, help="state.pt of a run, or a .safetensors file")
     parser.add_argument("pictures", type=Path)
+    parser.add_argument("weights", type=Path, nargs="+", help="state.pt of a run, or .safetensors")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--finer", type=Path, help="the same, of the finer qualities")
-    parser.add_argument("--from", type=float, default=0, dest="first", help="their first quality")
+    parser.add_argument("--from", type=float, nargs="*", default=[], dest="starts")
     args = parser.parse_args()
-    coarse = trained(args.weights)
-    fine = trained(args.finer) if args.finer else coarse
+    if len(args.starts) != len(args.weights) - 1 or args.starts != sorted(args.starts):
+        parser.error("--from: a quality for every model but the first, rising")
+    files = {q: args.weights[sum(q >= start for start in args.starts)] for q in QUALITIES}
+    models = {q: trained(path, q) for q, path in files.items()}
     rows = []
     for number, photo in enumerate(load_photos([args.pictures])[:: args.every]):
         for quality in QUALITIES:
-            model = coarse if quality < args.first else fine
             for exact in (True, False):
-                bpp, psnr = measure(model, photo, quality, exact)
+                bpp, psnr = measure(models[quality], photo, quality, exact)
                 rows.append(
                     {
                         "picture": number * args.every + 1,

@@ -113,27 +113,33 @@ def export(
 
 
 def join(
-    coarse: weights.StoredModel,
-    fine: weights.StoredModel,
-    first: int,
+    sets: Mapping[int, weights.StoredModel],
     path: Path,
     name: str = weights.DEFAULT_MODEL,
     card: Mapping[str, str] | None = None,
 ) -> None:
-    """Store two models as one whose weights change with the quality; read back and checked.
+    """Store several models as one whose weights change with the quality; read back and checked.
 
     Args:
-        coarse: holds below quality index `first`, `fine` from there on; one set of weights each.
+        sets: models of one set of weights each, by the quality index from which they hold; the
+            first from 0.
         card: further metadata, text by key.
 
     Raises:
-        WeightsError: the models differ in shape, or are joined already.
+        WeightsError: the models differ in shape, are joined already, or do not begin at 0.
     """
-    if coarse.cfg != fine.cfg:
-        raise weights.WeightsError(f"{fine.path.name}: not of the shape of {coarse.path.name}")
-    if coarse.finer or fine.finer or not 0 < first <= QUALITY_STEPS:
-        raise weights.WeightsError(f"{path.name}: two sets of weights, not from {first}")
-    arrays = coarse.tensors(lambda _: True)
-    arrays |= weights.prefixed(first, fine.tensors(lambda _: True))
-    answers = [coarse.known_answer, fine.known_answer]
-    weights.store(path, name, coarse.cfg, arrays, answers, card or {})
+    starts = sorted(sets)
+    models = [sets[first] for first in starts]
+    if len(sets) < 2 or starts[0] or starts[-1] > QUALITY_STEPS:
+        raise weights.WeightsError(f"{path.name}: sets of weights from {starts}; begin at 0, 1…")
+    arrays: dict[str, Array] = {}
+    for first, model in zip(starts, models, strict=True):
+        if model.cfg != models[0].cfg:
+            raise weights.WeightsError(
+                f"{model.path.name}: not of the shape of {models[0].path.name}"
+            )
+        if model.finer:
+            raise weights.WeightsError(f"{model.path.name}: joined already; name its parts")
+        arrays |= weights.prefixed(first, model.tensors(lambda _: True))
+    answers = [model.known_answer for model in models]
+    weights.store(path, name, models[0].cfg, arrays, answers, card or {})

@@ -1,4 +1,4 @@
-"""Weights that change with the quality: two models joined as one."""
+"""Weights that change with the quality: models joined as one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import torch
 from safetensors.numpy import save_file
 from second_decoder import compute_prior_id, decode_symbols
 from test_usage import TINY, noise
+from typer.testing import CliRunner
 
 from dctcodec.codec.api import decode_picture, encode_picture, find_model, quality_index
+from dctcodec.codec.cli import app
 from dctcodec.codec.container import Container, read
 from dctcodec.codec.info import model_info
 from dctcodec.codec.info_text import model_text
@@ -50,7 +52,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> list[weights.StoredModel]
     folder = tmp_path_factory.mktemp("sets")
     coarse, fine = model(folder / "coarse.safetensors", 1), model(folder / "fine.safetensors", 2)
     out = folder / "joined.safetensors"
-    join(coarse, fine, quality_index(SWITCH), out, "joined", {"licence": "MIT"})
+    join({0: coarse, quality_index(SWITCH): fine}, out, "joined", {"licence": "MIT"})
     return [coarse, fine, weights.load(out)]
 
 
@@ -154,14 +156,50 @@ def test_training_goes_on_from_the_set_of_its_qualities(
 
 def test_what_cannot_be_joined_is_refused(three: list[weights.StoredModel], tmp_path: Path) -> None:
     coarse, fine, joined = three
-    for a, b, first in ((coarse, joined, 144), (joined, fine, 144), (coarse, fine, 0)):
-        with pytest.raises(weights.WeightsError, match="two sets of weights"):
-            join(a, b, first, tmp_path / "out.safetensors")
+    out = tmp_path / "out.safetensors"
+    for a, b in ((coarse, joined), (joined, fine)):
+        with pytest.raises(weights.WeightsError, match=r"joined\.safetensors: joined already"):
+            join({0: a, 144: b}, out)
+    for starts in ((0,), (4, 144), (0, 401)):
+        with pytest.raises(weights.WeightsError, match=re.escape(f"from {list(starts)}; begin")):
+            join(dict(zip(starts, (coarse, fine), strict=False)), out)
     with pytest.raises(weights.WeightsError, match="not of the shape of"):
-        join(coarse, weights.default(), 144, tmp_path / "out.safetensors")
+        join({0: coarse, 144: weights.default()}, out)
     with pytest.raises(weights.WeightsError, match="fit tables to its parts"):
         replace_tables(joined.path, joined.tables, tmp_path / "out.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_joined_model_is_not_exported_in_part(
+    three: list[weights.StoredModel], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.safetensors"
+    refused = CliRunner().invoke(app, ["export", str(three[2].path), "-o", str(out)])
+    assert refused.exit_code == 2 and "joined already" in refused.stderr
+    assert not out.exists()
+
+
+def test_three_sets(three: list[weights.StoredModel], tmp_path: Path) -> None:
+    coarse, fine, _ = three
+    middle = model(tmp_path / "middle.safetensors", 3)
+    out = tmp_path / "out.safetensors"
+    command = [sys.executable, "-m", "dctcodec.eval.join_weights"]
+    command += [str(m.path) for m in (coarse, middle, fine)]
+    wrong = subprocess.run(
+        [*command, "--from", "36", "--name", "x", "-o", str(out)], capture_output=True, text=True
+    )
+    assert wrong.returncode == 2 and "for every model but the first" in wrong.stderr
+    command += ["--from", "36", "60", "--name", "joined", "-o", str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+    joined = weights.load(out)
+    assert [s.first for s in joined.sets] == [0, 144, 240]
+    assert model_info(joined)["sets"] == [0, 36, 60]
+    for quality, part in ((20, coarse), (36, middle), (59.75, middle), (60, fine)):
+        data = encode_picture(PICTURE, quality, model=joined).data
+        assert chunks(data) == chunks(encode_picture(PICTURE, quality, model=part).data)
+        (tile,) = decode_symbols(data, joined.path)
+        (alone,) = decode_symbols(encode_picture(PICTURE, quality, model=part).data, part.path)
+        assert np.array_equal(tile.state, alone.state)
 
 
 def test_damaged_sets_are_refused(three: list[weights.StoredModel], tmp_path: Path) -> None:
