@@ -22,6 +22,7 @@ from .engine import BLOCK, PictureSource, StreamSource, TileSymbols, run_tile, s
 from .entropy import TableModels, Tally
 from .errors import BitstreamError, ModelError, UsageError
 from .pictures import Picture, load, pack_alpha, to_pil, unpack_alpha
+from .tune import DEFAULT_TUNE, Tune
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -138,6 +139,7 @@ def encode(
     target_bpp: float | None = None,
     target_psnr: float | None = None,
     effort: int = DEFAULT_EFFORT,
+    tune: str = DEFAULT_TUNE,
 ) -> bytes:
     """Compress a picture.
 
@@ -158,6 +160,8 @@ def encode(
             (`target.encode_to_target` says so).
         effort: 0 rounds plainly, 1 weighs each symbol's bits against its error, 2…9 search longer
             and longer for better symbols (seconds to minutes); files decode alike.
+        tune: what the encoder aims at: `psnr`, or `ms-ssim`, which spends less where a picture is
+            busy; files decode alike.
 
     Returns:
         a whole .dctc file.
@@ -166,17 +170,21 @@ def encode(
         ImageError: no picture, or too large; UsageError: an argument is out of range; ModelError.
     """
     picture = load(image, max_pixels=max_pixels, strip=strip)
+    settings: dict[str, Any] = {
+        "layers": layers,
+        "tile": tile,
+        "device": device,
+        "progress": progress,
+        "effort": effort,
+        "tune": tune,
+    }
     if (target_bytes, target_bpp, target_psnr) != (None, None, None):
         from .target import encode_to_target, goal_of
 
         goal = goal_of(picture, target_bytes, target_bpp, target_psnr)
         assert goal is not None
-        return encode_to_target(
-            picture, goal, layers=layers, tile=tile, device=device, progress=progress, effort=effort
-        ).encoded.data
-    return encode_picture(
-        picture, quality, layers=layers, tile=tile, device=device, progress=progress, effort=effort
-    ).data
+        return encode_to_target(picture, goal, **settings).encoded.data
+    return encode_picture(picture, quality, **settings).data
 
 
 def encode_picture(
@@ -191,6 +199,7 @@ def encode_picture(
     model: StoredModel | None = None,
     tally: Tally | None = None,
     effort: int = DEFAULT_EFFORT,
+    tune: str = DEFAULT_TUNE,
 ) -> Encoded:
     """As `encode`, from a loaded picture; also gives the estimated bits.
 
@@ -199,10 +208,11 @@ def encode_picture(
         model: None: the released default.
         tally: see `entropy.Tally`; not told of what a search finds.
         effort: as `encode`. Pictures with layers left out are not searched.
+        tune: as `encode`.
     """
     from .tiler import padded_tile_box, pixel_window, with_halo
 
-    index, how = quality_index(quality), Effort(effort)
+    index, how, aim = quality_index(quality), Effort(effort), Tune(tune)
     if tile < 32 or tile % 32 or tile > 65536:
         raise UsageError(f"tile side {tile} is not a multiple of 32 in 32…65536")
     stored = (model or _default_model()).at(index)
@@ -231,6 +241,7 @@ def encode_picture(
     models, costs = table_models(stored)
     q, ops = run.quality(index), run.ops(index)
     context_weight, part_weights = symbol_weights(stored.cfg, q)
+    part_weights = [w * aim.band(p) for w, p in zip(part_weights, stored.cfg.parts, strict=True)]
     chunks: list[list[bytes]] = [[] for _ in range(kept + 1)]
     bits: list[list[float]] = [[] for _ in range(kept + 1)]
     coding = 0.0
@@ -241,6 +252,12 @@ def encode_picture(
         x = pixel_window(picture.pixels, window).to(run.device) - GREY
         c = run.context(x, q)
         analyse = partial(_analyse, run, q, x, c, place)
+        worth = aim.worth(x)
+        at_pixels, places = None, None
+        if worth is not None:
+            at_pixels = aim.places(worth, 1)[:, :, place[1] :, place[0] :][:, :, : box[3], : box[2]]
+            strides = {p.stride for p in stored.cfg.parts}
+            places = {s: _cut(aim.places(worth, s), place, s).reshape(-1) for s in strides}
         choose = partial(
             PictureSource,
             stored,
@@ -250,6 +267,7 @@ def encode_picture(
             weight=part_weights,
             costs=costs,
             layers=kept,
+            places=places,
         )
         walked = partial(run_tile, ops, stored.cfg, box[3] // 32, box[2] // 32)
         steps: list[Any] = []  # what the tally is told, once it is known which symbols are sent
@@ -258,13 +276,14 @@ def encode_picture(
         symbols = walked(source)
         if how.iterations and kept == most:
             inside = pixel_window(picture.pixels, box).to(run.device)
-            better = searched(run, index, inside, analyse, symbols.latents, how)
+            better = searched(run, index, inside, analyse, symbols.latents, how, at_pixels)
             others: list[Any] = []
             told = partial(_note, others) if tally else None
             other = choose(analyse=better, frugality=how.thrift_after_search(frugality), tally=told)
             found = walked(other)
             coding += source.coding_seconds()
-            if cost(run, q, inside, found, other) < cost(run, q, inside, symbols, source):
+            judge = partial(cost, run, q, inside, at_pixels)
+            if judge(found, other) < judge(symbols, source):
                 source, steps = other, others
         for step in steps:
             assert tally is not None

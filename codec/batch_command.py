@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import EffortLevel, remark, result
+from .console import EffortLevel, TuneName, remark, result
 from .container import DEFAULT_MAX_PIXELS
 from .errors import UsageError
 
@@ -79,6 +79,7 @@ def encode(
     ] = 75.0,
     layers: Layers = None,
     effort: EffortLevel = 1,
+    tune: TuneName = "psnr",
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and ICC.")] = False,
     verify: Annotated[
@@ -108,6 +109,7 @@ def encode(
         quality=quality,
         layers=layers_of(layers),
         effort=effort,
+        tune=tune,
         tile=tile,
         strip=strip,
         device=device,

@@ -23,6 +23,7 @@ from . import (
 from .console import (
     EffortLevel,
     Rim,
+    TuneName,
     about,
     bar,
     check_suffix,
@@ -90,6 +91,7 @@ def encode(
         typer.Option(help="paper, paper-down: the published setting, a 5-bit context of patches."),
     ] = None,
     effort: EffortLevel = 1,
+    tune: TuneName = "psnr",
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     device: Device = "cpu",
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and ICC.")] = False,
@@ -103,15 +105,18 @@ def encode(
     from .effort import Effort
     from .pictures import load
     from .target import encode_to_target, goal_of
+    from .tune import Tune
 
     quality_index(75.0 if quality is None else quality)  # an error before the work
     Effort(effort)
+    Tune(tune)
     aims = target_bytes, target_bpp, target_psnr
     if quality is not None and aims != (None, None, None):
         raise UsageError("a target chooses the quality: leave out --quality")
     kept = layers_of(layers)
-    if preset is not None and (quality is not None or aims != (None, None, None) or effort != 1):
-        raise UsageError("a preset has one quality and one effort: leave out the options for both")
+    how = quality, *aims, effort, tune
+    if preset is not None and how != (None, None, None, None, 1, "psnr"):
+        raise UsageError("a preset has one quality, effort and tune: leave out their options")
     target = output_for(image, out, ".dctc", force=force)
     source = read_input(image)
     with about(image):
@@ -131,6 +136,7 @@ def encode(
                 device=device,
                 progress=progress,
                 effort=effort,
+                tune=tune,
             ).data
         else:
             found = encode_to_target(
@@ -141,6 +147,7 @@ def encode(
                 device=device,
                 progress=progress,
                 effort=effort,
+                tune=tune,
             )
             data = found.encoded.data
     if goal is not None and not quiet:

@@ -21,6 +21,12 @@ from .errors import DctcodecError, OutputError, UsageError
 PATIENCE = 2.0
 """Seconds that work may take before a bar is drawn."""
 
+TuneName = Annotated[
+    str,
+    typer.Option(
+        help="psnr, or ms-ssim: fewer bits for errors that busy places hide. Files decode alike."
+    ),
+]
 EffortLevel = Annotated[
     int,
     typer.Option(

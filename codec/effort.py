@@ -66,6 +66,7 @@ def searched(
     analyse: Callable[[Floats], list[Floats]],
     greedy: Sequence[npt.NDArray[np.int16]],
     effort: Effort,
+    worth: Any = None,
 ) -> Callable[[Floats], list[Floats]]:
     """`analyse`, and then a search that starts from what it gives.
 
@@ -76,6 +77,7 @@ def searched(
         greedy: latents per part as the greedy choice would send them, sixteenths of a symbol. The
             search starts within START of them: plain rounding costs up to 40 % more, which a
             short search would first have to win back.
+        worth: (1, 1, h, w) what a squared error costs at each pixel, a tensor; None: 1.
     """
     import torch
 
@@ -95,17 +97,20 @@ def searched(
             torch.from_numpy(context)[None].to(run.device),
             start,
             effort.search_config(),
+            worth,
         )
         return [np.ascontiguousarray(y[0].float().cpu().numpy()) for y in found]
 
     return both
 
 
-def cost(run: Any, q: Any, tile: Any, symbols: TileSymbols, source: PictureSource) -> float:
+def cost(
+    run: Any, q: Any, tile: Any, worth: Any, symbols: TileSymbols, source: PictureSource
+) -> float:
     """What a search minimises, of one tile by itself: bits at its price, and squared error in bits.
 
     Args:
-        q: `models.runtime.Quality`; tile: as `searched`.
+        q: `models.runtime.Quality`; tile, worth: as `searched`.
     """
     import torch
 
@@ -122,6 +127,7 @@ def cost(run: Any, q: Any, tile: Any, symbols: TileSymbols, source: PictureSourc
         plane(symbols.state, 32),
         q,
     )
-    error = float((drawn.float() - tile[0]).square().sum())
+    error = (drawn.float() - tile[0]).square()
+    distortion = float((error if worth is None else error * worth[0]).sum())
     bits = SearchConfig().price * sum(source.estimates())
-    return float(bits + error / (DISTORTION_WEIGHT * q.step**2))
+    return float(bits + distortion / (DISTORTION_WEIGHT * q.step**2))

@@ -6,7 +6,7 @@ NumPy and an executor of the prior path; torch only if that executor is torch's.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -182,6 +182,7 @@ class PictureSource(SymbolSource):
             that was chosen.
         context_weight: (channels,) and weight: per part (channels,): squared error, in the bits
             that it is worth, of one symbol off: gain² / distortion weight.
+        places: per stride what that is multiplied with at each place, (rows · columns,); None: 1.
         frugality: share of a bit's price that counts when a symbol nearer to the mean would cost
             less (greedy rate-distortion choice); 0 rounds plainly.
         costs: `Tables.costs`.
@@ -200,12 +201,13 @@ class PictureSource(SymbolSource):
         costs: Floats,
         layers: int,
         tally: Tally | None = None,
+        places: Mapping[int, Floats] | None = None,
     ) -> None:
         self.stored, self.frugality, self.costs = stored, frugality, costs
         self.wanted, self.chosen = context, np.zeros(context.shape, np.float32)
         self.analyse = analyse
         self.context_weight = np.broadcast_to(context_weight[:, None, None], context.shape)
-        self.weight = weight
+        self.weight, self.places = weight, places
         self.latents: list[Floats] = []
         self.streams = [StreamEncoder(models, tally) for _ in range(layers + 1)]
 
@@ -221,14 +223,17 @@ class PictureSource(SymbolSource):
         return out
 
     def latent(self, part: int, mean: Ints, index: Ints, where: npt.NDArray[np.int64]) -> Ints:
-        layer = self.stored.cfg.parts[part].layer
+        layer, stride = self.stored.cfg.parts[part].layer, self.stored.cfg.parts[part].stride
         if layer >= len(self.streams):
             return np.zeros(mean.shape, np.int32)
         if not self.latents:
             self.latents = [y.reshape(len(y), -1) for y in self.analyse(self.chosen)]
         v = self.latents[part][:, where] - mean.astype(np.float32) / np.float32(16)
         coded = index >= self.stored.tables.skip_below
-        chosen = self._choose(v, index, self.weight[part][:, None])
+        weight = self.weight[part][:, None]
+        if self.places is not None:
+            weight = weight * self.places[stride][where]
+        chosen = self._choose(v, index, weight)
         # keep the value within ±LATENT_LIMIT sixteenths
         chosen = np.clip(chosen, (-LATENT_LIMIT - mean) // 16 + 1, (LATENT_LIMIT - mean) // 16)
         k = np.where(coded, chosen, 0).astype(np.int32)

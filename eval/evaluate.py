@@ -1,6 +1,7 @@
 """Our codec over a folder of pictures, by real files: one CSV row per picture and quality.
 
 python -m dctcodec.eval.evaluate FOLDER -o rows.csv [--qualities 10,30,50,75,95] [--layers]
+    [--tune ms-ssim]
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ import numpy as np
 from ..codec.api import decode_picture, encode_picture
 from ..codec.container import read
 from ..codec.pictures import load
+from ..codec.tune import DEFAULT_TUNE, Tune
 from ..data.photos import SUFFIXES
 from .metrics import ms_ssim, psnr
 
 Row = dict[str, str | int | float]
 
 
-def evaluate_file(path: Path, quality: float) -> Row:
+def evaluate_file(path: Path, quality: float, tune: str = DEFAULT_TUNE) -> Row:
     """Encode to a real file, decode from it, measure. Seconds exclude loading model and picture."""
     picture = load(path)
     began = time.perf_counter()
-    encoded = encode_picture(picture, quality)
+    encoded = encode_picture(picture, quality, tune=tune)
     encode_seconds = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "x.dctc"
@@ -95,7 +97,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--qualities", default="10,30,50,75,95")
     parser.add_argument("--layers", action="store_true", help="PSNR layer by layer instead")
+    parser.add_argument("--tune", default=DEFAULT_TUNE)
     args = parser.parse_args()
+    Tune(args.tune)
     rows: list[Row] = []
     for quality in map(float, args.qualities.split(",")):
         mine: list[Row] = []
@@ -103,7 +107,7 @@ def main() -> None:
             if args.layers:
                 mine += layer_rows(path, quality)
             else:
-                mine.append(evaluate_file(path, quality))
+                mine.append(evaluate_file(path, quality, args.tune))
         rows += mine
         if not args.layers:
             print(

@@ -87,6 +87,7 @@ def search(
     context: Tensor,
     latents: Sequence[Tensor],
     cfg: SearchConfig,
+    worth: Tensor | None = None,
 ) -> list[Tensor]:
     """Better latents for a picture.
 
@@ -96,6 +97,7 @@ def search(
         quality_index: 0…400.
         context: (1, channels, h/32, w/32), symbols as they are coded.
         latents: per part (1, channels, h/stride, w/stride), symbols, real-valued: the start.
+        worth: (1, 1, h, w) what a squared error costs at each pixel; None: 1.
 
     Returns:
         as `latents`; rounded to whole steps from the prior's means they are what was found.
@@ -119,6 +121,7 @@ def search(
                 cut(context, top, left, model.cfg.context_block),
                 [cut(y, top, left, s) for y, s in zip(latents, strides, strict=True)],
                 cfg,
+                None if worth is None else cut(worth, top, left, 1),
             )
             for y, f, s in zip(out, found, strides, strict=True):
                 cut(y, top, left, s).copy_(f)
@@ -129,6 +132,8 @@ def search(
     step = d[:, None, None, None]
     coarse = model.context_picture(context, step, hat)
     wanted = to_cells(picture) - GREY
+    root = None if worth is None else to_cells(worth.expand_as(picture)).sqrt()
+    wanted = wanted if root is None else root * wanted
     values = [y.detach().clone().requires_grad_() for y in latents]
     optimiser = torch.optim.Adam(values, lr=cfg.rate, betas=(0.9, 0.95))
     generator = torch.Generator(device).manual_seed(cfg.seed)
@@ -141,7 +146,7 @@ def search(
             bits, drawn = _draw(
                 model, costs, context, coarse, values, (hat, d), temperature, generator
             )
-            error = squared_error(drawn, wanted).sum()
+            error = squared_error(drawn if root is None else root * drawn, wanted).sum()
             loss = cfg.price * bits + error / (DISTORTION_WEIGHT * float(d) ** 2)
             loss.backward()
         optimiser.step()

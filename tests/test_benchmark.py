@@ -221,7 +221,7 @@ def test_names_choose_codecs() -> None:
     assert "avif-s4-420" not in {p.name for p in choose([])}
     assert len(choose(["all"])) == len(all_peers())
     for wrong in ("gif", "gif*"):
-        with pytest.raises(UsageError, match="is not one of dctcodec, jpeg-420"):
+        with pytest.raises(UsageError, match="is not one of dctcodec, dctcodec-ms-ssim, jpeg-420"):
             choose([wrong])
 
 

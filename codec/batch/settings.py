@@ -10,6 +10,7 @@ from ..container import DEFAULT_MAX_PIXELS
 from ..effort import DEFAULT_EFFORT, Effort
 from ..errors import UsageError
 from ..plugin import SUFFIX
+from ..tune import DEFAULT_TUNE, Tune
 
 __all__ = ["DecodeSettings", "EncodeSettings", "Settings"]
 
@@ -33,6 +34,7 @@ class EncodeSettings:
     quality: float = DEFAULT_QUALITY  # 0…100, in quarters
     layers: int | None = None  # below the context; None: all
     effort: int = DEFAULT_EFFORT  # 0…9
+    tune: str = DEFAULT_TUNE  # or ms-ssim
     tile: int = DEFAULT_TILE  # side, pixels, a multiple of 32
     strip: bool = False  # leave out EXIF and ICC
     device: str = "cpu"  # as torch names it
@@ -45,6 +47,7 @@ class EncodeSettings:
     def __post_init__(self) -> None:
         quality_index(self.quality)
         Effort(self.effort)
+        Tune(self.tune)
         if self.tile < 32 or self.tile % 32 or self.tile > 65536:
             raise UsageError(f"tile side {self.tile} is not a multiple of 32 in 32…65536")
         if not 0 <= self.psnr_floor <= 100:
@@ -71,8 +74,9 @@ class EncodeSettings:
         most = model.cfg.layers
         if self.layers is not None and not 0 <= self.layers <= most:
             raise UsageError(f"layers {self.layers} is not in 0…{most}")
-        # left out where it is the default: manifests of before there were efforts stay good
-        effort: dict[str, Value] = {} if self.effort == DEFAULT_EFFORT else {"effort": self.effort}
+        # left out where they are the default: manifests of before there were these stay good
+        later: dict[str, Value] = {} if self.effort == DEFAULT_EFFORT else {"effort": self.effort}
+        later |= {} if self.tune == DEFAULT_TUNE else {"tune": self.tune}
         return {
             "task": "encode",
             "quality": float(self.quality),
@@ -80,7 +84,7 @@ class EncodeSettings:
             "tile": self.tile,
             "strip": self.strip,
             "model": f"{model.prior_id.hex()}-{model.synthesis_id.hex()}",
-            **effort,
+            **later,
         }
 
 

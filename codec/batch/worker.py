@@ -159,6 +159,7 @@ class Worker:
                 device=s.device,
                 tally=symbols,
                 effort=s.effort,
+                tune=s.tune,
             )
         clock.move("networks", "entropy", encoded.coding_seconds)
         value = None

@@ -16,7 +16,7 @@ def all_peers() -> dict[str, Peer]:
     """By name, ours first."""
     from . import compressai, ours, pillow
 
-    peers: tuple[Peer, ...] = (ours.Ours(), *pillow.PEERS, *compressai.PEERS)
+    peers: tuple[Peer, ...] = (*ours.PEERS, *pillow.PEERS, *compressai.PEERS)
     return {peer.name: peer for peer in peers}
 
 

@@ -11,18 +11,21 @@ import numpy as np
 from ....codec.api import decode_picture, encode_picture, quality_index
 from ....codec.errors import DctcodecError
 from ....codec.pictures import from_array
+from ....codec.tune import DEFAULT_TUNE, TUNES
 from .base import Peer, Pixels
 
-__all__ = ["NAME", "Ours"]
+__all__ = ["NAME", "PEERS", "Ours"]
 
 NAME = "dctcodec"
 
 
 class Ours(Peer):
-    """The released default model, as `dctcodec encode` uses it."""
+    """The released default model, as `dctcodec encode --tune` uses it."""
 
-    name = NAME
-    title = "dctcodec"
+    def __init__(self, tune: str = DEFAULT_TUNE) -> None:
+        self.tune = tune
+        self.name = self.title = NAME if tune == DEFAULT_TUNE else f"{NAME}-{tune}"
+
     suffix = ".dctc"
     levels = (0, 5, 10, 20, 30, 40, 50, 60, 75, 85, 95, 100)
 
@@ -47,13 +50,13 @@ class Ours(Peer):
         )
 
     def settings(self, level: float) -> str:
-        return f"quality={level:g}"
+        return f"quality={level:g}" + (f" tune={self.tune}" if self.tune != DEFAULT_TUNE else "")
 
     def check(self, level: float) -> None:
         quality_index(level)
 
     def encode(self, pixels: Pixels, level: float) -> bytes:
-        return encode_picture(from_array(pixels), level).data
+        return encode_picture(from_array(pixels), level, tune=self.tune).data
 
     def decode(self, data: bytes) -> Pixels:
         pixels = decode_picture(data).picture.pixels
@@ -72,5 +75,7 @@ def _code() -> str:
     return digest.hexdigest()[:8]
 
 
-CODING = ("api", "container", "engine", "entropy", "tiler")
+CODING = ("api", "container", "engine", "entropy", "tiler", "tune")
 TRAINING = ("export", "optim", "train")
+
+PEERS = tuple(Ours(tune) for tune in TUNES)

@@ -1,0 +1,133 @@
+"""What the encoder aims at: PSNR, or MS-SSIM. The decoder does not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import dctcodec
+from dctcodec.codec.api import decode_picture, encode_picture
+from dctcodec.codec.batch.settings import EncodeSettings
+from dctcodec.codec.cli import app
+from dctcodec.codec.errors import UsageError
+from dctcodec.codec.pictures import from_array
+from dctcodec.codec.tune import ALIKE, C2, Tune
+from dctcodec.eval.metrics import bd_rate, bits_per_pixel, ms_ssim, ms_ssim_db, psnr
+from dctcodec.models.config import DISTORTION_WEIGHT
+from dctcodec.models.weights import default
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def test_a_tune_that_there_is_not(photo: Pixels, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="tune 'ssim' is none of psnr, ms-ssim"):
+        dctcodec.encode(photo, tune="ssim")
+    with pytest.raises(UsageError):
+        EncodeSettings(tune="vmaf")
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    refused = CliRunner().invoke(app, ["encode", str(tmp_path / "a.png"), "--tune", "x"])
+    assert refused.exit_code == 2 and "psnr, ms-ssim" in refused.stderr
+    command = ["encode", str(tmp_path / "a.png"), "--preset", "paper", "--tune", "ms-ssim"]
+    assert CliRunner().invoke(app, command).exit_code == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_busy_places_cost_less() -> None:
+    x = torch.full((1, 3, 96, 64), 90.0)
+    noise = np.random.default_rng(0).normal(0, 20, (48, 64)).astype(np.float32)
+    x[:, :, :48] += torch.from_numpy(noise)
+    tune = Tune("ms-ssim")
+    worth = tune.worth(x)
+    assert worth is not None and worth.shape == (1, 1, 96, 64)
+    assert torch.allclose(worth[:, :, 60:], torch.tensor(ALIKE / C2), rtol=1e-3)
+    assert float(worth[:, :, 10:40].mean()) == pytest.approx(ALIKE / (2 * 400 + C2), rel=0.1)
+    shifted = tune.worth(x - 128.0)
+    assert shifted is not None and torch.allclose(worth, shifted, rtol=1e-2)
+    for stride in (1, 8, 16):
+        places = tune.places(worth, stride)
+        assert places.shape == (1, 1, 96 // stride, 64 // stride)
+        assert float(places[0, 0, -1, 0]) > 1 > float(places[0, 0, 1, 1])
+    assert Tune().worth(x) is None
+
+
+def test_fine_frequencies_cost_less() -> None:
+    parts = default().cfg.parts
+    bands = [Tune("ms-ssim").band(p) for p in parts]
+    middle = [(p.low + p.high) / p.stride for p in parts]
+    assert [b for _, b in sorted(zip(middle, bands, strict=True))] == sorted(bands, reverse=True)
+    assert 0 < min(bands) < 1 < max(bands) < 2
+    assert {Tune().band(p) for p in parts} == {1.0}
+
+
+def curve(photo: Pixels, tune: str) -> tuple[list[float], list[float], list[float]]:
+    """Bits per pixel, MS-SSIM and PSNR in dB."""
+    points = []
+    for quality in (10, 25, 40, 55, 70):
+        data = dctcodec.encode(photo, quality, tune=tune)
+        drawn = np.asarray(dctcodec.decode(data))
+        m = ms_ssim(photo, drawn)
+        assert m is not None
+        rate = bits_per_pixel(len(data), photo.shape[1], photo.shape[0])
+        points.append((rate, ms_ssim_db(m), psnr(photo, drawn)))
+    rates, structure, signal = zip(*points, strict=True)
+    return list(rates), list(structure), list(signal)
+
+
+def test_it_buys_structure_with_psnr(photo: Pixels) -> None:
+    plain, tuned = curve(photo, "psnr"), curve(photo, "ms-ssim")
+    structure = bd_rate((plain[0], plain[1]), (tuned[0], tuned[1]))
+    signal = bd_rate((plain[0], plain[2]), (tuned[0], tuned[2]))
+    assert structure is not None and structure.percent < -2
+    assert signal is not None and 0 < signal.percent < 15
+
+
+def test_psnr_is_the_default(photo: Pixels, tmp_path: Path) -> None:
+    plain, tuned = (dctcodec.encode(photo, 30, tune=t) for t in ("psnr", "ms-ssim"))
+    assert plain == dctcodec.encode(photo, 30) != tuned
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    out = tmp_path / "a.dctc"
+    command = ["encode", str(tmp_path / "a.png"), "-q", "30", "--tune", "ms-ssim", "-o", str(out)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert out.read_bytes() == tuned
+    assert EncodeSettings(tune="ms-ssim").key()["tune"] == "ms-ssim"
+    assert "tune" not in EncodeSettings().key()
+
+
+def test_tiles_gray_and_few_layers(photo: Pixels) -> None:
+    for pixels, tile, layers in (
+        (photo, 64, None),
+        (np.ascontiguousarray(photo[:70, :41, 0]), 1024, None),
+        (photo, 1024, 2),
+        (photo[:1, :1].copy(), 1024, None),
+    ):
+        picture = from_array(pixels)
+        data = encode_picture(picture, 40, tune="ms-ssim", tile=tile, layers=layers).data
+        assert decode_picture(data).picture.pixels.shape == pixels.shape
+
+
+def weighed(pixels: Pixels, data: bytes, quality: float) -> float:
+    """Bits of the file, and what its squared error costs by places, in bits."""
+    tune = Tune("ms-ssim")
+    x = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))[None]
+    worth = tune.worth(x)
+    assert worth is not None
+    error = (decode_picture(data).picture.pixels.astype(float) - pixels) ** 2
+    cost = float((error.sum(2) * tune.places(worth, 1)[0, 0].numpy()).sum())
+    step = default().cfg.step(round(quality * 4))
+    return 8 * len(data) + cost / (DISTORTION_WEIGHT * step**2)
+
+
+def test_a_search_aims_at_it_too(photo: Pixels) -> None:
+    crop = np.ascontiguousarray(photo[:96, :128])
+    greedy, found, other = (
+        encode_picture(from_array(crop), 40, effort=effort, tune=tune).data
+        for effort, tune in ((1, "ms-ssim"), (5, "ms-ssim"), (5, "psnr"))
+    )
+    costs = [weighed(crop, data, 40) for data in (greedy, found, other)]
+    assert costs[1] < costs[0] and costs[1] < costs[2]
