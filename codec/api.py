@@ -158,8 +158,8 @@ def encode(
             `quality`: size of the file in bytes or in bits per pixel, reached within 1 %, or PSNR
             in dB, within 0.05 dB; the nearest there is where the range does not allow that
             (`target.encode_to_target` says so).
-        effort: 0 rounds plainly, 1 weighs each symbol's bits against its error, 2…9 search longer
-            and longer for better symbols (seconds to minutes); files decode alike.
+        effort: 0 and 1 weigh each symbol's bits against its error, 2…9 search longer and longer
+            for better symbols (seconds to minutes); files decode alike.
         tune: what the encoder aims at: `psnr`, or `ms-ssim`, which spends less where a picture is
             busy; files decode alike.
 
@@ -272,7 +272,7 @@ def encode_picture(
         walked = partial(run_tile, ops, stored.cfg, box[3] // 32, box[2] // 32)
         steps: list[Any] = []  # what the tally is told, once it is known which symbols are sent
         told = partial(_note, steps) if tally else None
-        source = choose(analyse=analyse, frugality=how.thrift(frugality), tally=told)
+        source = choose(analyse=analyse, frugality=frugality, tally=told)
         symbols = walked(source)
         if how.iterations and kept == most:
             inside = pixel_window(picture.pixels, box).to(run.device)

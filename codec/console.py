@@ -32,7 +32,7 @@ EffortLevel = Annotated[
     typer.Option(
         "-e",
         "--effort",
-        help="0 fastest, 1 plain, 2 … 9 search for better symbols: seconds to minutes.",
+        help="0, 1: fastest; 2 … 9 search for better symbols: seconds to minutes.",
     ),
 ]
 

@@ -32,7 +32,7 @@ START = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """A level: 0 rounds plainly, 1 chooses symbols greedily, 2…9 search for them too."""
+    """A level: 0 and 1 choose symbols greedily, which costs no time; 2…9 search for them too."""
 
     level: int = DEFAULT_EFFORT
 
@@ -51,11 +51,8 @@ class Effort:
         n = self.iterations
         return SearchConfig(iterations=n, rate=0.015 * (50 / max(n, 1)) ** 0.4)
 
-    def thrift(self, frugality: float) -> float:
-        """Of the greedy choice, see `engine.PictureSource`."""
-        return frugality if self.level else 0.0
-
     def thrift_after_search(self, frugality: float) -> float:
+        """Of the greedy choice that follows, see `engine.PictureSource`."""
         return AFTER_SEARCH * frugality
 
 

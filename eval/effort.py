@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--side", type=int, default=192)
     parser.add_argument("--every", type=int, default=6)
-    parser.add_argument("--levels", type=int, nargs="+", default=[0, 1, 3, 6, 9])
+    parser.add_argument("--levels", type=int, nargs="+", default=[1, 3, 6, 9])
     parser.add_argument("--qualities", type=float, nargs="+", default=[10.0, 30.0, 50.0, 70.0])
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()

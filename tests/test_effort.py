@@ -17,7 +17,7 @@ from dctcodec.codec.cli import app
 from dctcodec.codec.effort import ITERATIONS, Effort
 from dctcodec.codec.errors import UsageError
 from dctcodec.codec.pictures import load
-from dctcodec.models.config import DISTORTION_WEIGHT
+from dctcodec.models.config import DISTORTION_WEIGHT, FRUGALITY
 from dctcodec.models.search import (
     SearchConfig,
     between_neighbours,
@@ -54,7 +54,10 @@ def test_more_effort_means_more_iterations() -> None:
 @pytest.mark.parametrize("tile", [1024, 64])
 def test_a_search_costs_no_more_than_the_greedy_choice(photo: Pixels, tile: int) -> None:
     crop = np.ascontiguousarray(photo[:100, :120])
-    files = [encode_picture(load(crop), 40, effort=e, tile=tile).data for e in (0, 1, 5)]
+    files = [
+        encode_picture(load(crop), 40, effort=e, tile=tile, frugality=f).data
+        for e, f in ((0, 0.0), (0, FRUGALITY), (5, FRUGALITY))
+    ]
     plain, greedy, found = (total_cost(crop, f, 40) for f in files)
     assert greedy < plain
     # each tile is weighed by itself, so seams may take back a little
@@ -78,9 +81,10 @@ def test_left_out_layers_are_not_searched(photo: Pixels) -> None:
 def test_effort_from_python_and_the_command_line(photo: Pixels, tmp_path: Path) -> None:
     source, out = tmp_path / "a.png", tmp_path / "a.dctc"
     Image.fromarray(photo[:64, :64]).save(source)
-    done = CliRunner().invoke(app, ["encode", str(source), "-q", "40", "-e", "0", "-o", str(out)])
+    done = CliRunner().invoke(app, ["encode", str(source), "-q", "40", "-e", "2", "-o", str(out)])
     assert done.exit_code == 0, done.output
-    assert out.read_bytes() == dctcodec.encode(source, 40, effort=0)
+    assert out.read_bytes() == dctcodec.encode(source, 40, effort=2)
+    assert dctcodec.encode(source, 40, effort=0) == dctcodec.encode(source, 40)
     failed = CliRunner().invoke(app, ["encode", str(source), "-e", "12", "--force"])
     assert failed.exit_code and "effort 12 is not in 0…9" in failed.output
 
