@@ -601,7 +601,11 @@ ROWS: list[tuple[str, int, str]] = [
     ("benchmark broken", 1, r"^Error: broken/x\.png: not an image that Pillow can read$"),
     ("benchmark kodak --data pictures", 1, r"^Error: pictures: kodim01\.png, .*not the Kodak"),
     ("benchmark pictures --data empty", 2, r"^Error: --data is where the Kodak pictures are"),
-    ("benchmark pictures --codecs gif", 2, r"^Error: codec 'gif' is not one of dctcodec, jpeg"),
+    (
+        "benchmark pictures --codecs gif",
+        2,
+        r"^Error: codec 'gif' is not one of dctcodec, dctcodec-ms-ssim, jpeg",
+    ),
     ("benchmark pictures --anchor gif", 2, r"^Error: codec 'gif' is not one of"),
     ("benchmark pictures --qualities x", 2, r"^Error: --qualities 'x' is not \[CODEC=\]N,N"),
     ("benchmark pictures --qualities ,", 2, r"^Error: --qualities ',' names no level$"),

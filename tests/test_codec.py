@@ -109,7 +109,7 @@ def test_tiled_and_untiled_synthesis_differ_by_at_most_one_grey_level(photo: Pix
     windowed = pixels_of(data)
     container = read(data)
     header: Header = container.header
-    stored = api.find_model(header.prior_id)
+    stored = api.find_model(header.prior_id).at(header.quality_index)
     run = runtime(stored)
     ops = run.ops(header.quality_index)
 

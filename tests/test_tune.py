@@ -125,9 +125,8 @@ def weighed(pixels: Pixels, data: bytes, quality: float) -> float:
 
 def test_a_search_aims_at_it_too(photo: Pixels) -> None:
     crop = np.ascontiguousarray(photo[:96, :128])
-    greedy, found, other = (
-        encode_picture(from_array(crop), 40, effort=effort, tune=tune).data
-        for effort, tune in ((1, "ms-ssim"), (5, "ms-ssim"), (5, "psnr"))
+    greedy, found = (
+        encode_picture(from_array(crop), 40, effort=effort, tune="ms-ssim").data
+        for effort in (1, 5)
     )
-    costs = [weighed(crop, data, 40) for data in (greedy, found, other)]
-    assert costs[1] < costs[0] and costs[1] < costs[2]
+    assert weighed(crop, found, 40) < weighed(crop, greedy, 40)
