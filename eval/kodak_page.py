@@ -116,7 +116,10 @@ def page(
         "![Rate-distortion curves](kodak.png)",
         table(
             ["quality", *(2 * ["bits per pixel", "PSNR, dB", "MS-SSIM, dB"])],
-            [[f"{q:g}", *_point(c, n), *_point(aimed, n)] for n, q in enumerate(c["quality"])],
+            [
+                [f"{q:g}", *_point(c, q), *_point(aimed, q)]
+                for q in sorted({*c["quality"], *aimed["quality"]})
+            ],
         ),
         "The last three columns: with `--tune ms-ssim`.",
         "## What each layer adds",
@@ -172,7 +175,10 @@ def _saved(rate: BdRate | None) -> tuple[str, str]:
     return f"{rate.percent:.1f} %", f"{rate.low:.1f}–{rate.high:.1f} dB"
 
 
-def _point(c: Curve, n: int) -> tuple[str, str, str]:
+def _point(c: Curve, quality: float) -> tuple[str, str, str]:
+    if quality not in c["quality"]:
+        return "–", "–", "–"
+    n = int(np.searchsorted(c["quality"], quality))
     return f"{c['bpp'][n]:.4f}", f"{c['psnr'][n]:.3f}", f"{c['msssim_db'][n]:.2f}"
 
 
