@@ -5,6 +5,7 @@ The bytes inside a chunk mean nothing here. Tiles and layers count from 0; layer
 
 from __future__ import annotations
 
+import binascii
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ __all__ = [
     "MAX_SIDE",
     "TILE_UNIT",
     "VERSION",
+    "VERSIONS",
     "Chunk",
     "Container",
     "Header",
@@ -38,7 +40,8 @@ State = Literal["intact", "damaged", "missing"]
 Mode = Literal["default", "salvage", "strict"]
 
 MAGIC: Final = b"DCTC"
-VERSION: Final = 1
+VERSION: Final = 2  # that is written
+VERSIONS: Final = (1, 2)  # that are read
 MAX_SIDE: Final = 65535  # width and height, pixels
 TILE_UNIT: Final = 32  # the tile side is a multiple of this, pixels
 MAX_TILE: Final = 2048 * TILE_UNIT  # pixels; one tile can hold the largest picture
@@ -54,6 +57,8 @@ _RESERVED_FLAGS: Final = 0xFF & ~sum(_FLAG.values())
 _LAYERS_SHIFT: Final = 9  # quality index in bits 0…8 of its field, layers in bits 9…15
 _VARINT_BYTES: Final = 5  # the longest varint, bytes
 _CRC_BYTES: Final = 4
+_SHORT_CRC_BYTES: Final = 2  # from version 2 on, of symbols in less than …
+_SHORT_CHUNK: Final = 4096  # … this many bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +80,11 @@ class Header:
     alpha: bool = False  # these three announce an optional chunk
     icc: bool = False
     exif: bool = False
+    version: int = VERSION  # of the format
 
     def __post_init__(self) -> None:
+        if self.version not in VERSIONS:
+            raise UsageError(f"format version {self.version} is none of {VERSIONS}")
         _check_range("width", self.width, 1, MAX_SIDE)
         _check_range("height", self.height, 1, MAX_SIDE)
         _check_range("quality index", self.quality_index, 0, MAX_QUALITY_INDEX)
@@ -157,6 +165,7 @@ class Chunk:
     offset: int  # of the first payload byte, from the start of the file
     length: int  # of the payload, bytes
     state: State  # missing: the file ends before the chunk's CRC does
+    crc_bytes: int  # 4, 2, or 0 if it is empty
 
     @property
     def name(self) -> str:
@@ -166,7 +175,7 @@ class Chunk:
     @property
     def end(self) -> int:
         """Offset of the first byte after the chunk, its CRC included."""
-        return self.offset + self.length + (_CRC_BYTES if self.length else 0)
+        return self.offset + self.length + self.crc_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +276,9 @@ def write(
             raise UsageError(f"the {kind} chunk is empty; do not announce it")
 
     payloads = [payload for row in chunks for payload in row]
+    kinds: list[Kind] = ["latent"] * len(payloads)
     payloads += [extra[kind] for kind in header.extras]
+    kinds += header.extras
     longest = max(map(len, payloads))
     if longest > MAX_LENGTH:
         raise UsageError(f"a chunk of {longest} bytes is longer than {MAX_LENGTH}")
@@ -276,7 +287,7 @@ def write(
     head = b"".join(
         (
             MAGIC,
-            bytes((VERSION, header.flags)),
+            bytes((header.version, header.flags)),
             header.prior_id,
             header.synthesis_id,
             _varint(header.width),
@@ -286,10 +297,9 @@ def write(
             *(_varint(len(payload)) for payload in payloads),
         )
     )
-    parts = [head, _crc(head)]
-    for payload in payloads:
-        if payload:
-            parts += [payload, _crc(payload)]
+    parts = [head, _crc(head, _CRC_BYTES)]
+    for kind, payload in zip(kinds, payloads, strict=True):
+        parts += [payload, _crc(payload, _crc_bytes(header.version, kind, len(payload)))]
     return b"".join(parts)
 
 
@@ -387,9 +397,10 @@ def _read_header(data: bytes, mode: Mode, max_pixels: int) -> tuple[Header, list
         raise BitstreamError(f"not a dctcodec file: it begins with {found}, not {expected} (DCTC)")
     cursor.take(len(MAGIC), "the magic number")
     version, flags = cursor.take(1, "the version")[0], cursor.take(1, "the byte of flags")[0]
-    if version != VERSION:
+    if version not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
         raise BitstreamError(
-            f"format version {version} is unknown, this release reads {VERSION}; update dctcodec",
+            f"format version {version} is unknown, this release reads {known}; update dctcodec",
             offset=cursor.offset - 2,
         )
     if flags & _RESERVED_FLAGS and mode != "salvage":
@@ -423,6 +434,7 @@ def _read_header(data: bytes, mode: Mode, max_pixels: int) -> tuple[Header, list
             alpha=bool(flags & _FLAG["alpha"]),
             icc=bool(flags & _FLAG["icc"]),
             exif=bool(flags & _FLAG["exif"]),
+            version=version,
         )
     except UsageError as error:
         raise BitstreamError(f"the header cannot be right: {error}", offset=sizes_at) from None
@@ -461,8 +473,9 @@ def _check_chunks(
     places += [(kind, None, None) for kind in header.extras]
     view, offset, chunks = memoryview(data), start, []
     for (kind, layer, tile), length in zip(places, lengths, strict=True):
-        state, problem = _check_chunk(view, offset, length)
-        chunk = Chunk(layer, tile, kind, offset, length, state)
+        crc_bytes = _crc_bytes(header.version, kind, length)
+        state, problem = _check_chunk(view, offset, length, crc_bytes)
+        chunk = Chunk(layer, tile, kind, offset, length, state, crc_bytes)
         if state != "intact" and not tolerant:
             # Layers lie in order, so all before this one are intact in every tile.
             raise BitstreamError(
@@ -475,17 +488,17 @@ def _check_chunks(
     return tuple(chunks)
 
 
-def _check_chunk(view: memoryview, offset: int, length: int) -> tuple[State, str]:
+def _check_chunk(view: memoryview, offset: int, length: int, crc_bytes: int) -> tuple[State, str]:
     """State of one chunk, and the two numbers that disagree."""
-    payload_end, end = offset + length, offset + length + _CRC_BYTES
+    payload_end, end = offset + length, offset + length + crc_bytes
     if not length:
         return "intact", ""
+    name = f"CRC-{8 * crc_bytes}"
     if end > len(view):
-        return "missing", f"its CRC-32 ends at byte {end}, the file at {len(view)}"
-    computed = zlib.crc32(view[offset:payload_end])
-    stored = int.from_bytes(view[payload_end:end], "little")
+        return "missing", f"its {name} ends at byte {end}, the file at {len(view)}"
+    computed, stored = _crc(view[offset:payload_end], crc_bytes), bytes(view[payload_end:end])
     if stored != computed:
-        return "damaged", f"CRC-32 {computed:08x}, stored {stored:08x}"
+        return "damaged", f"{name} {computed[::-1].hex()}, stored {stored[::-1].hex()}"
     return "intact", ""
 
 
@@ -505,8 +518,23 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _crc(data: bytes) -> bytes:
-    return zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
+def _crc_bytes(version: int, kind: Kind, length: int) -> int:
+    """Size of the CRC after a payload.
+
+    Two bytes are enough for few bytes of symbols: the entropy coder, too, must end in its first
+    state, which by chance happens once in 2^32 times.
+    """
+    if not length:
+        return 0
+    short = version > 1 and kind == "latent" and length < _SHORT_CHUNK
+    return _SHORT_CRC_BYTES if short else _CRC_BYTES
+
+
+def _crc(data: bytes | memoryview, size: int) -> bytes:
+    """CRC-32, or in two bytes CRC-16 with the polynomial 0x1021 from 0xffff on; or none."""
+    if size == _SHORT_CRC_BYTES:
+        return binascii.crc_hqx(data, 0xFFFF).to_bytes(size, "little")
+    return zlib.crc32(data).to_bytes(_CRC_BYTES, "little")[:size]
 
 
 def _check_range(what: str, value: int, low: int, high: int) -> None:

@@ -85,12 +85,14 @@ class StreamEncoder:
         self.ops: list[tuple[AnsModel, Ints]] = []
         self.estimate = 0.0  # ideal bits under the tables
         self.seconds = 0.0  # spent in here
+        self.nonzero = False  # whether there is anything to send
 
     def put(self, symbols: Ints, tables: Ints) -> None:
         """One step. symbols: (n,), distances from the rounded mean; tables: (n,) table numbers."""
         if self.tally:
             self.tally(symbols, tables)
         began = perf_counter()
+        self.nonzero |= bool(np.any(symbols))
         reach = self.models.reach[tables // PHASES]
         outside = np.abs(symbols) > reach
         coded = np.where(outside, 2 * reach + 1, symbols + reach)
@@ -110,26 +112,30 @@ class StreamEncoder:
         self.seconds += perf_counter() - began
 
     def finish(self) -> bytes:
-        """The stream: 32-bit words, little-endian; empty if nothing was put."""
+        """The stream: 32-bit words, little-endian, without the zeros at its end.
+
+        Empty if nothing but zeros was put.
+        """
+        if not self.nonzero:
+            return b""
         began = perf_counter()
         coder = constriction.stream.stack.AnsCoder()
         for model, symbols in reversed(self.ops):
             coder.encode_reverse(symbols, model)
-        data = bytes(coder.get_compressed().astype("<u4").tobytes())
+        data = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
         self.seconds += perf_counter() - began
-        return data
+        return bytes(data)
 
 
 class StreamDecoder:
-    """Reads what `StreamEncoder` wrote."""
+    """Reads what `StreamEncoder` wrote; symbols of an empty stream are 0."""
 
     def __init__(self, models: TableModels, data: bytes, tally: Tally | None = None) -> None:
-        if len(data) % 4:
-            raise BitstreamError(f"a stream of {len(data)} bytes is no whole number of words")
         self.models, self.tally = models, tally
-        words = np.frombuffer(data, "<u4").astype(np.uint32)
+        words = np.frombuffer(data.ljust(-(-len(data) // 4) * 4, b"\0"), "<u4").astype(np.uint32)
         if len(words) and words[-1] == 0:
             raise BitstreamError("a stream ends in an empty word")
+        self.nothing = not len(words)
         self.coder = constriction.stream.stack.AnsCoder(words)
 
     def is_empty(self) -> bool:
@@ -138,7 +144,11 @@ class StreamDecoder:
 
     def get(self, tables: Ints) -> Ints:
         """One step: symbols (n,) for table numbers (n,)."""
-        out = np.empty(len(tables), np.int32)
+        out = np.zeros(len(tables), np.int32)
+        if self.nothing:
+            if self.tally:
+                self.tally(out, tables)
+            return out
         for table, where in groups(tables):
             out[where] = self.coder.decode(self.models.model(table), len(where))
         reach = self.models.reach[tables // PHASES]

@@ -178,14 +178,20 @@ def export(
 
 
 def _shaped(model: ModelConfig, pairs: list[str]) -> ModelConfig:
-    """The configuration with some of its numbers and words replaced; `blocks`: of every part."""
+    """The configuration with some of its numbers and words replaced.
+
+    `blocks` is one number for every part, or one for each, with commas between.
+    """
     blocks = [p for p in pairs if p.partition("=")[0] == "blocks"]
     model = _changed(model, [p for p in pairs if p not in blocks])
     for pair in blocks:
-        count = pair.partition("=")[2]
-        if not count.isdecimal():
+        counts = pair.partition("=")[2].split(",")
+        if not all(count.isdecimal() for count in counts):
             raise UsageError(f"--set {pair}: not a number of residual blocks")
-        parts = tuple(replace(p, blocks=int(count)) for p in model.parts)
+        if len(counts) not in (1, len(model.parts)):
+            raise UsageError(f"--set {pair}: {len(counts)} numbers for {len(model.parts)} parts")
+        each = counts * len(model.parts) if len(counts) == 1 else counts
+        parts = tuple(replace(p, blocks=int(n)) for p, n in zip(model.parts, each, strict=True))
         model = replace(model, parts=parts)
     return model
 

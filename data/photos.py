@@ -51,7 +51,7 @@ GRAIN = (0.7, 5.0)
 
 
 class Crops:
-    """Random square crops: position by area, flips, transposition, scaling, camera traces.
+    """Random square crops: position by area, flips, turns, scaling, tone, camera traces.
 
     Training photos are clean: made smaller, so that noise and the traces of a camera are gone.
     What people encode has grain, colour at half the resolution, and is often soft at its own scale.
@@ -62,6 +62,8 @@ class Crops:
         scaled: share of the crops that are downscaled, by a factor 0.5…1.
         camera: share of the crops that get traces of a camera, each with even chances: enlarged by
             a factor 1…1.5, colour at half the resolution per axis, grain.
+        tone: share of the crops with another exposure, white balance and saturation.
+        turned: share of the crops turned by half a circle, on top of flips and transposition.
     """
 
     def __init__(
@@ -71,11 +73,14 @@ class Crops:
         device: torch.device,
         scaled: float = 0.3,
         camera: float = 0.0,
+        tone: float = 0.0,
+        turned: float = 0.0,
     ) -> None:
         self.photos = [p.to(device) for p in photos if min(p.shape[1:]) >= size]
         if not self.photos:
             raise ValueError(f"no photo has {size}x{size} pixels")
         self.size, self.scaled, self.camera = size, scaled, camera
+        self.tone, self.turned = tone, turned
         area = np.array([p.shape[1] * p.shape[2] for p in self.photos], np.float64)
         self.share = area / area.sum()
 
@@ -94,8 +99,12 @@ class Crops:
         if side != self.size:
             x = F.interpolate(x[None], self.size, mode="bicubic", antialias=True)[0].clamp(0, 255)
             x = x.round()
+        if self.tone > 0 and rng.random() < self.tone:
+            x = with_other_tone(x, rng)
         if camera:
             x = with_camera_traces(x, rng)
+        if self.turned > 0 and rng.random() < self.turned:
+            x = x.flip(1, 2)
         if rng.random() < 0.5:
             x = x.flip(2)
         if rng.random() < 0.5:
@@ -105,6 +114,23 @@ class Crops:
     def batch(self, rng: np.random.Generator, count: int) -> Tensor:
         """(count, 3, size, size)."""
         return torch.stack([self.crop(rng) for _ in range(count)])
+
+
+def with_other_tone(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Exposure (a power of 0.7 to 1.4), white balance (gains of about 6 %), saturation (0.5 to 1.3).
+
+    Args:
+        x: (3, h, w), whole grey levels 0…255.
+
+    Returns:
+        the same shape and range, whole grey levels.
+    """
+    power = float(np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
+    gains = torch.from_numpy(np.exp(rng.normal(0, 0.06, 3)).astype(np.float32))
+    curve = 255 * torch.linspace(0, 1, 256) ** power  # grey levels by grey level
+    x = gains.to(x.device)[:, None, None] * curve.to(x.device)[x.long()]
+    luma = x.mean(0, keepdim=True)
+    return (luma + float(rng.uniform(0.5, 1.3)) * (x - luma)).round().clamp(0, 255)
 
 
 def with_camera_traces(x: Tensor, rng: np.random.Generator) -> Tensor:

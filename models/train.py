@@ -44,6 +44,8 @@ class TrainConfig:
     coarsest: float = 0.0  # quality from which
     finest: float = 100.0  # and up to which the model learns
     camera: float = 0.0  # share of crops with traces of a camera: soft, grain, less colour
+    tone: float = 0.0  # share of crops with another exposure, white balance and saturation
+    turned: float = 0.0  # share of crops turned by half a circle
     optimiser: str = "muon"  # or adamw
     rate: float = 2e-3  # peak learning rate
     final_rate: float = 0.01  # learning rate at the end, as a share of the peak
@@ -267,7 +269,7 @@ def train(
         make_optimisers(model, cfg.optimiser, cfg.rate),
         np.random.default_rng(cfg.seed + 1000 * rank),
     )
-    crops = Crops(photos, cfg.crop, device, cfg.scaled, cfg.camera)
+    crops = Crops(photos, cfg.crop, device, cfg.scaled, cfg.camera, cfg.tone, cfg.turned)
     resume = out / "state.pt"
     if resume.exists():
         state.load(resume)

@@ -6,6 +6,7 @@ their names in the document and the payloads in file order, or raises ValueError
 
 from __future__ import annotations
 
+from binascii import crc_hqx
 from typing import Any
 from zlib import crc32
 
@@ -41,7 +42,8 @@ class Input:
 def parse(data: bytes, max_pixels: int = 200_000_000) -> dict[str, Any]:
     file, field = Input(data), dict[str, Any]()
     need(file.bytes(4) == b"DCTC", "magic")
-    need(file.integer(1) == 1, "version")
+    version = file.integer(1)
+    need(version in (1, 2), "version")
     flags = file.integer(1)
     need(flags < 16, "reserved flags")
     field["Grayscale"] = bool(flags & 1)
@@ -62,9 +64,12 @@ def parse(data: bytes, max_pixels: int = 200_000_000) -> dict[str, Any]:
     need(crc32(data[: file.at]) == file.integer(4), "header CRC")
 
     payloads = []
-    for length in lengths:
+    for index, length in enumerate(lengths):
         payloads.append(file.bytes(length))
-        need(length == 0 or crc32(payloads[-1]) == file.integer(4), "chunk CRC")
+        if version == 2 and 0 < length < 4096 and index < count:
+            need(crc_hqx(payloads[-1], 0xFFFF) == file.integer(2), "chunk CRC")
+        elif length:
+            need(crc32(payloads[-1]) == file.integer(4), "chunk CRC")
     field["Payloads"] = payloads[:count]
     field["Extras"] = dict(zip(extras, payloads[count:], strict=True))
     return field

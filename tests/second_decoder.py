@@ -9,6 +9,7 @@ import json
 import re
 import struct
 import zlib
+from binascii import crc_hqx
 from bisect import bisect_right
 from hashlib import sha256
 from pathlib import Path
@@ -50,6 +51,14 @@ def crc_bytes(data: bytes) -> bytes:
     return struct.pack("<I", zlib.crc32(data))
 
 
+def chunk_crc(payload: bytes, version: int, symbols: bool) -> bytes:
+    if not payload:
+        return b""
+    if version == 2 and symbols and len(payload) < 4096:
+        return struct.pack("<H", crc_hqx(payload, 0xFFFF))
+    return crc_bytes(payload)
+
+
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
     for i in range(5):
@@ -65,7 +74,7 @@ def read_file(data: bytes) -> File:
     check(data[:4] == b"DCTC", "not a dctcodec file")
     check(len(data) >= 22, "the file ends inside its header")
     version, flags = data[4], data[5]
-    check(version == 1, f"version {version}")
+    check(version in (1, 2), f"version {version}")
     check(flags < 16, "reserved bits")
     width, at = read_varint(data, 12)
     height, at = read_varint(data, at)
@@ -89,12 +98,12 @@ def read_file(data: bytes) -> File:
     check(all(lengths[symbol_chunks:]), "empty optional chunk")
     at += 4
     payloads = []
-    for length in lengths:
+    for index, length in enumerate(lengths):
         payloads.append(data[at : at + length])
         at += length
-        if length:
-            check(data[at : at + 4] == crc_bytes(payloads[-1]), "damaged or missing chunk")
-            at += 4
+        crc = chunk_crc(payloads[-1], version, index < symbol_chunks)
+        check(data[at : at + len(crc)] == crc, "damaged or missing chunk")
+        at += len(crc)
     side = 32 * units
     sizes = [(min(side, height - y), min(side, width - x)) for y in ys for x in xs]
     chunks = [payloads[t:symbol_chunks:tiles] for t in range(tiles)]
@@ -108,9 +117,10 @@ class Stack:
     """The ANS stack of one chunk."""
 
     def __init__(self, payload: bytes) -> None:
-        check(len(payload) % 4 == 0, "not a whole number of words")
+        payload += bytes(-len(payload) % 4)
         self.words = list(struct.unpack(f"<{len(payload) // 4}I", payload))
         check(not self.words or self.words[-1] != 0, "the last word is 0")
+        self.empty = not self.words
         self.state = 0
         while self.words and self.state < 2**32:
             self.refill()
@@ -153,9 +163,9 @@ class Tables:
         self.starts = [[0, *np.cumsum(table).tolist()] for table in tables]
 
     def read_step(self, stack: Stack | None, index: Ints, phase: Ints | int, step: Mask) -> Ints:
-        """The values at the positions `step`; 0 elsewhere, and everywhere without a stack."""
+        """The values at the positions `step`; 0 elsewhere, and everywhere without a chunk."""
         values = np.zeros(index.size, np.int64)
-        if stack is None:
+        if stack is None or stack.empty:
             return values.reshape(index.shape)
         tables = (17 * index + phase).ravel()
         places = np.flatnonzero(step & (index >= self.skip_below))

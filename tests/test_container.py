@@ -9,6 +9,7 @@ import runpy
 import time
 import tracemalloc
 import zlib
+from binascii import crc_hqx
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -51,15 +52,19 @@ def with_crc(head: bytes) -> bytes:
     return head + zlib.crc32(head).to_bytes(4, "little")
 
 
-# The file of docs/format.md: two tiles, one layer, an empty chunk and an alpha chunk.
-SMALL_HEADER = header(alpha=True)
+# Two tiles, one layer, an empty chunk and an alpha chunk; in version 2 the file of docs/format.md.
+SMALL_HEADER = header(alpha=True, version=1)
 SMALL_CHUNKS = [[b"\xa1\xa2\xa3", b"\xb1"], [b"\xc1\xc2", b""]]
 SMALL_EXTRA = {"alpha": b"\xd1\xd2\xd3\xd4"}
 SMALL = bytes.fromhex(
     "44435443 01 02 11223344 5566 cc08 28 2c03 20 0301020004 a106d3d5"
     "a1a2a3 7cc215f4 b1 976c646e c1c2 6c5752e6 d1d2d3d4 af600a1a"
 )
-FIRST_CHUNK = 27  # where the header of SMALL ends
+SMALL_2 = bytes.fromhex(
+    "444354430202112233445566cc08282c0320030102000408808576"
+    "a1a2a3a5b8b10a56c1c264c1d1d2d3d4af600a1a"
+)
+FIRST_CHUNK = 27  # where the header of SMALL and SMALL_2 ends
 TINY = bytes.fromhex("44435443 01 01 00000000 0000 01 01 0000 01 00 1b30b2b0")  # one grey pixel
 START = SMALL[:5] + b"\0" + SMALL[6:12]  # all before the width; no flags
 
@@ -150,6 +155,7 @@ def test_random_files_are_read_back(seed: int) -> None:
         prior_id=rng.randbytes(4),
         synthesis_id=rng.randbytes(2),
         icc=bool(rng.getrandbits(1)),
+        version=rng.randint(1, 2),
     )
     extra = {"icc": rng.randbytes(rng.randint(1, 300))} if of.icc else {}
     check_round_trip(of, random_chunks(of, rng), extra)
@@ -209,6 +215,10 @@ def test_the_container_of_a_kodak_photo_takes_at_most_72_bytes() -> None:
     of = header(768, 512, layers=6, quality_index=400)
     data = write(of, [[bytes(20_000)]] * 7)
     assert read(data).container_bytes == len(data) - 7 * 20_000 <= 72
+    data = write(of, [[bytes(4_095)]] * 7)  # shorter CRCs
+    assert read(data).container_bytes == len(data) - 7 * 4_095 <= 58
+    data = write(replace(of, version=1), [[bytes(4_095)]] * 7)
+    assert 58 < read(data).container_bytes == len(data) - 7 * 4_095 <= 72
 
 
 # ---- golden bytes
@@ -227,6 +237,27 @@ def test_the_small_file_has_these_bytes_for_ever() -> None:
     ]
 
 
+def test_the_small_file_of_version_2_has_these_bytes_for_ever() -> None:
+    of = replace(SMALL_HEADER, version=2)
+    assert write(of, SMALL_CHUNKS, SMALL_EXTRA) == SMALL_2
+    file = check_round_trip(of, SMALL_CHUNKS, SMALL_EXTRA)
+    assert [(c.name, c.offset, c.length, c.crc_bytes) for c in file.chunks] == [
+        ("context of tile 0", 27, 3, 2),
+        ("context of tile 1", 32, 1, 2),
+        ("layer 1 of tile 0", 35, 2, 2),
+        ("layer 1 of tile 1", 39, 0, 0),
+        ("alpha chunk", 39, 4, 4),
+    ]
+
+
+@pytest.mark.parametrize(("length", "crc"), [(1, 2), (4095, 2), (4096, 4)])
+def test_few_bytes_of_symbols_have_a_short_crc(length: int, crc: int) -> None:
+    of = header(8, 8, layers=0, icc=True)
+    file = check_round_trip(of, [[b"\7" * length]], {"icc": b"\7" * length})
+    assert [c.crc_bytes for c in file.chunks] == [crc, 4]
+    assert crc_hqx(b"123456789", 0xFFFF) == 0x29B1  # as docs/format.md says
+
+
 def test_the_smallest_file_has_these_bytes_for_ever() -> None:
     of = Header(
         width=1,
@@ -237,6 +268,7 @@ def test_the_smallest_file_has_these_bytes_for_ever() -> None:
         prior_id=bytes(4),
         synthesis_id=bytes(2),
         grayscale=True,
+        version=1,
     )
     assert write(of, [[b""]]) == TINY
     assert read(TINY, mode="strict").header == of
@@ -252,16 +284,16 @@ def document_section(title: str) -> str:
 def test_the_documents_complete_file_is_ours() -> None:
     section = document_section("A complete small file in hex")
     block = re.search(r"```\n(.*?)```", section, re.DOTALL)
-    assert block and bytes.fromhex(block[1]) == SMALL
+    assert block and bytes.fromhex(block[1]) == SMALL_2
     rows = re.findall(r"^\| (\d+) \| `([0-9a-f ]+)` \| (.+) \|$", section, re.MULTILINE)
     explained = b""
     for offset, text, meaning in rows:
         field = bytes.fromhex(text)
         assert int(offset) == len(explained)
-        for number in re.findall(r"_CRC` 0x([0-9a-f]{8})", meaning):
+        for number in re.findall(r"_CRC` 0x([0-9a-f]{4,8})", meaning):
             assert int(number, 16) == int.from_bytes(field, "little")
         explained += field
-    assert explained == SMALL
+    assert explained == SMALL_2
 
 
 def refused_files() -> list[tuple[str, str]]:
@@ -291,7 +323,7 @@ def test_the_document_states_the_limits_of_the_code() -> None:
 # ---- damage
 
 
-@pytest.mark.parametrize("data", [SMALL, TINY], ids=["small", "tiny"])
+@pytest.mark.parametrize("data", [SMALL, SMALL_2, TINY], ids=["small", "small-2", "tiny"])
 def test_a_file_cut_anywhere_is_refused_and_says_how_much_is_intact(data: bytes) -> None:
     for cut in range(len(data)):
         for mode in ("default", "strict"):
@@ -321,7 +353,7 @@ def test_salvage_of_a_cut_file_keeps_every_whole_chunk() -> None:
         assert file.extra("alpha") is None
 
 
-@pytest.mark.parametrize("data", [SMALL, TINY], ids=["small", "tiny"])
+@pytest.mark.parametrize("data", [SMALL, SMALL_2, TINY], ids=["small", "small-2", "tiny"])
 def test_every_flipped_bit_is_found(data: bytes) -> None:
     whole = read(data)
     for position in range(8 * len(data)):
@@ -471,12 +503,12 @@ def test_varints_end_at_five_bytes_and_32_bits() -> None:
             read(head)
 
 
-@pytest.mark.parametrize("version", [0, 2, 255])
+@pytest.mark.parametrize("version", [0, 3, 255])
 @pytest.mark.parametrize("mode", MODES)
 def test_another_version_is_refused_in_every_mode(version: int, mode: Mode) -> None:
     data = bytearray(SMALL)
     data[4] = version
-    with pytest.raises(BitstreamError, match=f"version {version} is unknown.*reads 1"):
+    with pytest.raises(BitstreamError, match=f"version {version} is unknown.*reads 1 and 2;"):
         read(bytes(data), mode=mode)
 
 
@@ -596,6 +628,7 @@ def test_max_pixels_counts_the_whole_picture() -> None:
         ({"layers": 128}, "layers 128 is not in 0…127"),
         ({"tile": 0}, "tile side 0 is not in 32…65536"),
         ({"tile": 100}, "tile side 100 is not a multiple of 32"),
+        ({"version": 3}, "format version 3 is none of"),
         ({"prior_id": b"abc"}, "prior_id has 3 bytes, not 4"),
         ({"synthesis_id": b"abc"}, "synthesis_id has 3 bytes, not 2"),
         ({"width": 65535, "height": 65535, "tile": 32}, "8388608 chunks, more than 262144"),
@@ -676,4 +709,4 @@ def test_a_bitstream_error_survives_pickling() -> None:
 def test_the_container_module_never_imports_torch() -> None:
     source = Path(container.__file__).read_text(encoding="utf-8")
     imported = set(re.findall(r"^\s*(?:import|from) ([\w.]+)", source, re.MULTILINE))
-    assert imported == {"__future__", "zlib", "collections.abc", "dataclasses", "typing", ".errors"}
+    assert imported == {"__future__", "binascii", "zlib", "collections.abc", "dataclasses", "typing", ".errors"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dctcodec.data.photos import GRAIN, Crops, grain, with_camera_traces
+from dctcodec.data.photos import GRAIN, Crops, grain, with_camera_traces, with_other_tone
 
 
 def picture(side: int = 96) -> Tensor:
@@ -57,3 +57,27 @@ def test_grain_has_a_strength_within_its_range(seed: int) -> None:
     low, high = GRAIN
     assert 0.99 * low <= float(noise.std()) <= 1.01 * high
     assert abs(float(noise.mean())) < 0.5
+
+
+def test_another_tone_keeps_whole_grey_levels_and_the_order_of_them() -> None:
+    ramp = torch.arange(256.0).reshape(1, 16, 16).expand(3, -1, -1).contiguous()
+    seen = []
+    for seed in range(8):
+        y = with_other_tone(ramp, np.random.default_rng(seed))
+        assert torch.equal(y, y.round()) and float(y.min()) >= 0 and float(y.max()) <= 255
+        assert (y.reshape(3, -1).diff() >= 0).all()  # brighter stays brighter
+        seen.append(y)
+    assert all(float((y - ramp).abs().mean()) > 1 for y in seen)
+    assert float((seen[0] - seen[1]).abs().mean()) > 1
+
+
+def test_turned_crops_are_crops_turned_by_half_a_circle() -> None:
+    photo, none = picture(64), np.random.default_rng
+    upright = Crops([photo], 64, torch.device("cpu"), scaled=0.0, turned=0.0)
+    turned = Crops([photo], 64, torch.device("cpu"), scaled=0.0, turned=1.0)
+
+    def kinds(crops: Crops) -> set[bytes]:
+        return {crops.crop(none(seed)).byte().numpy().tobytes() for seed in range(40)}
+
+    assert len(kinds(upright)) == len(kinds(turned)) == 4
+    assert not kinds(upright) & kinds(turned)

@@ -81,6 +81,31 @@ def test_nothing_coded_is_nothing_written(tables: Tables) -> None:
     assert encoder.finish() == b""
 
 
+def test_zeros_alone_are_nothing_written(tables: Tables) -> None:
+    encoder, numbers = StreamEncoder(TableModels(tables)), np.full(900, 500, np.int32)
+    encoder.put(np.zeros(900, np.int32), numbers)
+    assert encoder.finish() == b""
+    decoder = StreamDecoder(TableModels(tables), b"")
+    assert decoder.get(numbers).tolist() == [0] * 900 and decoder.is_empty()
+
+
+def test_zero_bytes_at_the_end_are_left_out(tables: Tables) -> None:
+    short = 0
+    for seed in range(20):
+        rng, encoder = np.random.default_rng(seed), StreamEncoder(TableModels(tables))
+        numbers = np.full(300, 600, np.int32)
+        symbols = rng.integers(-2, 3, 300).astype(np.int32)
+        encoder.put(symbols, numbers)
+        data = encoder.finish()
+        short += len(data) % 4 > 0
+        whole = data.ljust(-(-len(data) // 4) * 4, b"\0")  # as version 1 of the format has it
+        assert data[-1] != 0
+        for payload in (data, whole):
+            decoder = StreamDecoder(TableModels(tables), payload)
+            assert np.array_equal(decoder.get(numbers), symbols) and decoder.is_empty()
+    assert short > 5
+
+
 def test_literal_bytes_of_a_stream_never_change(tables: Tables) -> None:
     encoder = StreamEncoder(TableModels(tables))
     encoder.put(np.array([0, 1, -1, 2000], np.int32), np.array([168, 500, 500, 1000], np.int32))
