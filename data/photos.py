@@ -117,7 +117,7 @@ class Crops:
 
 
 def with_other_tone(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Exposure (a power of 0.7 to 1.4), white balance (gains of about 6 %), saturation (0.5 to 1.3).
+    """Exposure (a power of 0.7 to 1.4), white balance (gains of some 6 %), saturation (0.5 to 1.3).
 
     Args:
         x: (3, h, w), whole grey levels 0…255.
