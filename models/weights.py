@@ -272,7 +272,7 @@ def released() -> Iterator[tuple[str, bytes, Path]]:
         yield meta.get("name", path.stem), bytes.fromhex(meta.get("prior_id", "")), path
 
 
-DEFAULT_MODEL = "base-6"
+DEFAULT_MODEL = "base-7"
 
 
 def default() -> StoredModel:
