@@ -21,7 +21,15 @@ from ..models.schedule import context_order
 from ..models.tables import CENTRE_PHASE, MOST_REACH
 from ..models.topology import walk
 from ..models.weights import StoredModel
-from .entropy import StreamDecoder, StreamEncoder, TableModels, Tally, table_numbers
+from .entropy import (
+    StreamDecoder,
+    StreamEncoder,
+    TableModels,
+    Tally,
+    table_numbers,
+    whole_words,
+    without_padding,
+)
 from .errors import BitstreamError
 
 BLOCK = 32
@@ -145,7 +153,7 @@ class StreamSource(SymbolSource):
         tally: Tally | None = None,
     ) -> None:
         self.cfg, self.tables = stored.cfg, stored.tables
-        self.streams = [StreamDecoder(models, c, tally) for c in chunks]
+        self.streams = [StreamDecoder(models, whole_words(c), tally) for c in chunks]
         self.temperature = temperature
         self.rng = np.random.Generator(np.random.Philox(seed))
 
@@ -255,7 +263,7 @@ class PictureSource(SymbolSource):
         return np.where(better, np.sign(k) * smaller, k)
 
     def chunks(self) -> list[bytes]:
-        return [s.finish() for s in self.streams]
+        return [without_padding(s.finish()) for s in self.streams]
 
     def estimates(self) -> list[float]:
         """Ideal bits of each chunk under the tables."""

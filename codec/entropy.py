@@ -24,6 +24,17 @@ Tally = Callable[[Ints, Ints], None]
 """Told the symbols and table numbers of every step, for statistics."""
 
 _PRECISION = 24  # bits of constriction's probabilities
+WORD = 4  # bytes
+
+
+def without_padding(stream: bytes) -> bytes:
+    """A stream as a file's chunk holds it: without the zero bytes at the end of its last word."""
+    return stream.rstrip(b"\0")
+
+
+def whole_words(chunk: bytes) -> bytes:
+    """The stream of a chunk, also of one that was never shortened."""
+    return chunk + bytes(-len(chunk) % WORD)
 
 
 def ans_model(frequencies: npt.NDArray[np.int64]) -> AnsModel:
@@ -112,17 +123,14 @@ class StreamEncoder:
         self.seconds += perf_counter() - began
 
     def finish(self) -> bytes:
-        """The stream: 32-bit words, little-endian, without the zeros at its end.
-
-        Empty if nothing but zeros was put.
-        """
+        """The stream: 32-bit words, little-endian; empty if nothing but zeros was put."""
         if not self.nonzero:
             return b""
         began = perf_counter()
         coder = constriction.stream.stack.AnsCoder()
         for model, symbols in reversed(self.ops):
             coder.encode_reverse(symbols, model)
-        data = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+        data = coder.get_compressed().astype("<u4").tobytes()
         self.seconds += perf_counter() - began
         return bytes(data)
 
@@ -131,8 +139,10 @@ class StreamDecoder:
     """Reads what `StreamEncoder` wrote; symbols of an empty stream are 0."""
 
     def __init__(self, models: TableModels, data: bytes, tally: Tally | None = None) -> None:
+        if len(data) % WORD:
+            raise BitstreamError(f"a stream of {len(data)} bytes is no whole number of words")
         self.models, self.tally = models, tally
-        words = np.frombuffer(data.ljust(-(-len(data) // 4) * 4, b"\0"), "<u4").astype(np.uint32)
+        words = np.frombuffer(data, "<u4").astype(np.uint32)
         if len(words) and words[-1] == 0:
             raise BitstreamError("a stream ends in an empty word")
         self.nothing = not len(words)

@@ -6,7 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dctcodec.codec.entropy import StreamDecoder, StreamEncoder, TableModels
+from dctcodec.codec.entropy import (
+    StreamDecoder,
+    StreamEncoder,
+    TableModels,
+    whole_words,
+    without_padding,
+)
 from dctcodec.models.tables import PHASES, TABLE_SUM, Tables, integer_frequencies, logistic_tables
 
 
@@ -96,12 +102,12 @@ def test_zero_bytes_at_the_end_are_left_out(tables: Tables) -> None:
         numbers = np.full(300, 600, np.int32)
         symbols = rng.integers(-2, 3, 300).astype(np.int32)
         encoder.put(symbols, numbers)
-        data = encoder.finish()
+        whole = encoder.finish()  # as version 1 of the format has it
+        data = without_padding(whole)
         short += len(data) % 4 > 0
-        whole = data.ljust(-(-len(data) // 4) * 4, b"\0")  # as version 1 of the format has it
-        assert data[-1] != 0
+        assert data[-1] != 0 and whole_words(data) == whole_words(whole) == whole
         for payload in (data, whole):
-            decoder = StreamDecoder(TableModels(tables), payload)
+            decoder = StreamDecoder(TableModels(tables), whole_words(payload))
             assert np.array_equal(decoder.get(numbers), symbols) and decoder.is_empty()
     assert short > 5
 
