@@ -269,7 +269,8 @@ def encode_picture(
             layers=kept,
             places=places,
         )
-        walked = partial(run_tile, ops, stored.cfg, box[3] // 32, box[2] // 32)
+        size = box[3] // BLOCK, box[2] // BLOCK
+        walked = partial(run_tile, ops, stored.cfg, *size, table=stored.centroids)
         steps: list[Any] = []  # what the tally is told, once it is known which symbols are sent
         told = partial(_note, steps) if tally else None
         source = choose(analyse=analyse, frugality=frugality, tally=told)
@@ -474,7 +475,8 @@ def decode_tile(
     """Symbols of one tile from its leading chunks, with any executor of the prior path."""
     _, _, w, h = tile_box(header, index)
     source = StreamSource(stored, table_models(stored)[0], chunks, temperature, seed, tally)
-    symbols = run_tile(ops, stored.cfg, -(-h // BLOCK), -(-w // BLOCK), source)
+    size = -(-h // BLOCK), -(-w // BLOCK)
+    symbols = run_tile(ops, stored.cfg, *size, source, stored.centroids)
     for layer, stream in enumerate(source.streams):
         if not stream.is_empty():
             raise BitstreamError(f"layer {layer} of tile {index} holds more than its symbols")

@@ -119,8 +119,8 @@ def cost(
     cfg = run.cfg
     drawn = run.reconstruct(
         plane(symbols.context, 1),
-        plane(latent_planes(cfg, symbols.latents, 16), 16),
-        plane(latent_planes(cfg, symbols.latents, 8), 16),
+        plane(latent_planes(cfg, symbols, 16), 1),
+        plane(latent_planes(cfg, symbols, 8), 1),
         plane(symbols.state, 32),
         q,
     )

@@ -8,11 +8,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ..models import centroids
 from ..models.config import ModelConfig
 from ..models.context_steps import ContextSteps
 from ..models.integer import CONTEXT_LIMIT, LATENT_LIMIT, Floats, IntegerOps
@@ -44,11 +45,13 @@ class TileSymbols:
     """All that synthesis needs of a tile.
 
     context: int16 (channels, rows, columns), symbols; latents: int16 per part (channels, rows,
-    columns), sixteenths of a symbol; state: int8 (channels, rows, columns) at 1/8.
+    columns), sixteenths of a symbol; shifts: int8 per part, what synthesis adds to them, 64ths
+    (`centroids.shifts`); state: int8 (channels, rows, columns) at 1/8.
     """
 
     context: npt.NDArray[np.int16]
     latents: tuple[npt.NDArray[np.int16], ...]
+    shifts: tuple[npt.NDArray[np.int8], ...]
     state: npt.NDArray[np.int8]
 
 
@@ -65,27 +68,40 @@ class SymbolSource(ABC):
 
 
 def run_tile(
-    ops: IntegerOps[T], cfg: ModelConfig, rows: int, columns: int, source: SymbolSource
+    ops: IntegerOps[T],
+    cfg: ModelConfig,
+    rows: int,
+    columns: int,
+    source: SymbolSource,
+    table: centroids.Table | None = None,
 ) -> TileSymbols:
-    """Walk the prior path over a tile of rows × columns context blocks."""
+    """Walk the prior path over a tile of rows × columns context blocks.
+
+    table: the model's centroids; None where nothing is to be drawn.
+    """
     c = _run_context(ops, cfg, rows, columns, source)
     values: list[Floats] = []
+    beyond: list[npt.NDArray[np.int8]] = []
+    table = centroids.no_centroids(len(cfg.parts)) if table is None else table
 
     def code(part: int, half: int, mean: T, index: T) -> T:
         m, i = ops.array(mean)[0].astype(np.int32), ops.array(index)[0].astype(np.int32)
         if half == 0:
             values.append(np.zeros(m.shape, np.float32))
+            beyond.append(np.zeros(m.shape, np.int8))
         where = checkerboard_positions(m.shape[1], m.shape[2], half)
         m, i = m.reshape(len(m), -1)[:, where], i.reshape(len(i), -1)[:, where]
-        z = m + 16 * source.latent(part, m, i, where)
+        k = source.latent(part, m, i, where)
+        beyond[part].reshape(len(m), -1)[:, where] = centroids.shifts(table, part, k, i)
         flat = values[part].reshape(len(m), -1)
-        flat[:, where] = np.clip(z, -LATENT_LIMIT, LATENT_LIMIT)
+        flat[:, where] = np.clip(m + 16 * k, -LATENT_LIMIT, LATENT_LIMIT)
         return ops.tensor(values[part][None])
 
     state = walk(ops, cfg, ops.tensor(c[None]), code)
     return TileSymbols(
         c.astype(np.int16),
         tuple(v.astype(np.int16) for v in values),
+        tuple(beyond),
         ops.array(state)[0].astype(np.int8),
     )
 
@@ -284,11 +300,14 @@ def split_parts(cfg: ModelConfig, at16: Floats, at8: Floats) -> list[Floats]:
     return out
 
 
-def latent_planes(
-    cfg: ModelConfig, latents: Sequence[npt.NDArray[np.int16]], stride: int
-) -> npt.NDArray[np.int16]:
-    """Parts of one stride joined, (channels, rows, columns), sixteenths."""
-    mine: list[Any] = [z for p, z in zip(cfg.parts, latents, strict=True) if p.stride == stride]
+def latent_planes(cfg: ModelConfig, tile: TileSymbols, stride: int) -> Floats:
+    """Parts of one stride as synthesis takes them, joined: (channels, rows, columns), symbols."""
+    parts = zip(cfg.parts, tile.latents, tile.shifts, strict=True)
+    mine = [
+        z.astype(np.float32) / np.float32(16) + s.astype(np.float32) / np.float32(centroids.UNIT)
+        for p, z, s in parts
+        if p.stride == stride
+    ]
     return np.concatenate(mine)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..models import centroids
 from ..models.integer import LATENT_LIMIT, NumpyOps
 from ..models.scale_grid import SCALES, scale
 from ..models.topology import walk
@@ -75,14 +76,17 @@ def _walk_patches(
         rest: of the others.
 
     Returns:
-        per part (patches, channels, rows, columns), sixteenths; the executor's tensor.
+        per part (patches, channels, rows, columns), symbols, as synthesis takes them; the
+        executor's tensor.
     """
     values: list[Floats] = []
+    shown: list[Floats] = []
 
     def code(part: int, half: int, mean: Any, index: Any) -> Any:
         m, i = ops.array(mean).astype(np.int32), ops.array(index).astype(np.int32)
         if half == 0:
             values.append(np.zeros(m.shape, np.float32))
+            shown.append(np.zeros(m.shape, np.float32))
         n, channels, rows, columns = m.shape
         where = checkerboard_positions(rows, columns, half)
 
@@ -93,16 +97,19 @@ def _walk_patches(
         m, i = cut(m), cut(i)
         if stored.cfg.parts[part].layer <= layers:
             places = (np.arange(n)[:, None] * (rows * columns) + where).ravel()
-            z = m + 16 * source.latent(part, m, i, places)
+            k = source.latent(part, m, i, places)
+            z, beyond = m + 16 * k, centroids.shifts(stored.centroids, part, k, i)
         else:
-            z = rest.latent(m, i)
+            z, beyond = rest.latent(m, i), np.zeros(m.shape, np.int8)
         z = np.clip(z, -LATENT_LIMIT, LATENT_LIMIT)
-        flat = values[part].reshape(n, channels, -1)
-        flat[:, :, where] = z.reshape(channels, n, -1).transpose(1, 0, 2)
+        at = z / np.float32(16) + beyond / np.float32(centroids.UNIT)
+        for planes, a in ((values, z), (shown, at)):
+            flat = planes[part].reshape(n, channels, -1)
+            flat[:, :, where] = a.reshape(channels, n, -1).transpose(1, 0, 2)
         return ops.tensor(values[part])
 
     state = walk(ops, stored.cfg, ops.tensor(np.ascontiguousarray(c[:, :, None, None])), code)
-    return values, state
+    return shown, state
 
 
 def encode(
@@ -169,7 +176,6 @@ def decode(
             np.concatenate(
                 [v for v, p in zip(values, stored.cfg.parts, strict=True) if p.stride == stride], 1
             )
-            / np.float32(16)
             for stride in (16, 8)
         ]
         z16, z8 = (torch.from_numpy(z) for z in planes)

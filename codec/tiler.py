@@ -123,8 +123,8 @@ class Synthesiser:
             return torch.from_numpy(out)[None].to(self.runtime.device)
 
         c = plane(lambda t: t.context, BLOCK)
-        z16 = plane(lambda t: latent_planes(cfg, t.latents, 16), 16) / 16
-        z8 = plane(lambda t: latent_planes(cfg, t.latents, 8), 8) / 16
+        z16 = plane(lambda t: latent_planes(cfg, t, 16), 16)
+        z8 = plane(lambda t: latent_planes(cfg, t, 8), 8)
         state = plane(lambda t: t.state, 8) / 32
         drawn = self.runtime.reconstruct(c, z16, z8, state, self.quality)
         return np.asarray(drawn.permute(1, 2, 0).cpu().numpy())

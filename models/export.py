@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from . import weights
+from . import centroids, weights
 from .config import KNOTS, QUALITY_STEPS, ModelConfig
 from .fakequant import FakeConv, out_bits, quantise_weight
 from .integer import GAIN_UNIT, NumpyOps, StoredPrior, context_gains
@@ -55,14 +55,22 @@ def parameters_of(stored: weights.StoredModel) -> dict[str, Tensor]:
         if spec.head:
             gain = torch.from_numpy(arrays[f"{spec.name}.gain"]).float()
             state[f"{name}.gain"] = gain / GAIN_UNIT
-    for key, value in weights.float_arrays(stored).items():
+    floats = weights.float_arrays(stored)
+    floats.pop("centroids", None)  # stored as integers, read by `weights.load`
+    for key, value in floats.items():
         state[key] = torch.from_numpy(value)
+    state["centroids"] = torch.from_numpy(centroids.knots_of(stored.centroids))
     return complete(stored.cfg, state)
 
 
 def complete(cfg: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameters with what those of older models lack: factors of the encoder's choice, all 1."""
-    return {"log_choice": torch.zeros(KNOTS, 1 + len(cfg.parts)), **state}
+    """Parameters with what those of older models lack: factors of the choice, all 1; centroids."""
+    parts = len(cfg.parts)
+    lacking = {
+        "log_choice": torch.zeros(KNOTS, 1 + parts),
+        "centroids": torch.zeros(parts, centroids.SIZES, centroids.KNOTS),
+    }
+    return {**lacking, **state}
 
 
 def default_tables(skip_below: int = 4) -> Tables:
@@ -84,6 +92,7 @@ def arrays_of(model: CodecModel, tables: Tables) -> dict[str, Array]:
     arrays["tables.skip_below"] = np.array([tables.skip_below], np.int32)
     arrays["log_gain"] = model.log_gain.detach().numpy()
     arrays["log_inverse"] = model.log_inverse.detach().numpy()
+    arrays["centroids"] = centroids.table_of(model.centroids.detach().numpy())
     arrays["log_choice"] = model.get_buffer("log_choice").numpy()
     for key, value in model.synthesis.state_dict().items():
         arrays[f"synthesis.{key}"] = value.numpy()

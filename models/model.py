@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import scales
+from . import centroids, scales
 from .config import DISTORTION_WEIGHT, FRUGALITY, KNOT_SPACING, KNOTS, ModelConfig
 from .fakequant import UNITS, FakePrior, FakeQuantOps, round_through
 from .networks import (
@@ -70,6 +70,9 @@ class CodecModel(nn.Module):
         # log factors on coefficients before and after quantisation, per knot of quality
         self.log_gain = nn.Parameter(torch.zeros(KNOTS, n))
         self.log_inverse = nn.Parameter(torch.zeros(KNOTS, n))
+        # in symbols; what is sent as ±1, ±2… lies a little beyond (`centroids`)
+        shape = len(cfg.parts), centroids.SIZES, centroids.KNOTS
+        self.centroids = nn.Parameter(torch.zeros(shape))
         # log factors on what the encoder takes an error of the context and of each part to cost;
         # found by trial after training (`eval.fit_choice`)
         self.register_buffer("log_choice", torch.zeros(KNOTS, 1 + len(cfg.parts)))
@@ -207,6 +210,7 @@ class CodecModel(nn.Module):
         # dense slices: arithmetic on strided ones is several times slower on a CPU
         targets = [t.contiguous(memory_format=torch.channels_last) for t in sixteenth + eighth]
         filled: list[Tensor] = [torch.zeros(0)] * len(targets)
+        shown: list[Tensor] = list(filled)  # the same for synthesis, with centroids
         weights = self.symbol_weights(hat) if chosen else []
         half_use: list[ChannelUse] = []
 
@@ -229,13 +233,15 @@ class CodecModel(nn.Module):
             if not self.training:
                 moved = (k != 0).sum((0, 2, 3))
                 half_use.append(ChannelUse(bits.sum((0, 2, 3)), moved, k.numel() // k.shape[1]))
-            z = spread(mean + k, half)
-            filled[part] = z if half == 0 else filled[part] + z
+            beyond = scales.centroid_shift(self.centroids[part], k.detach(), index)
+            for planes, value in ((filled, mean + k), (shown, mean + k + beyond)):
+                z = spread(value, half)
+                planes[part] = z if half == 0 else planes[part] + z
             return filled[part]
 
         state = walk(ops, cfg, c.detach(), code) / UNITS
-        z16 = torch.cat(filled[: len(sixteenth)], 1)
-        z8 = torch.cat(filled[len(sixteenth) :], 1)
+        z16 = torch.cat(shown[: len(sixteenth)], 1)
+        z8 = torch.cat(shown[len(sixteenth) :], 1)
         out = self.reconstruct(picture, z16, z8, state, step, hat)
         use += tuple(
             ChannelUse(a.bits + b.bits, a.moved + b.moved, a.symbols + b.symbols)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .centroids import between_knots
 from .fuse import fused
-from .scale_grid import LOG_RATIO, SMALLEST_SCALE
+from .scale_grid import LOG_RATIO, SCALES, SMALLEST_SCALE
 
 
 def index_of_deviation(deviation: Tensor) -> Tensor:
@@ -77,6 +78,19 @@ def chosen_symbols(
         v, index, weight, frugality, fuse
     )
     return found
+
+
+def centroid_shift(knots: Tensor, k: Tensor, index: Tensor) -> Tensor:
+    """How far the latents of symbols lie beyond them in the mean, symbols (`centroids`).
+
+    Args:
+        knots: (`SIZES`, `KNOTS`), centroids of a part.
+        k: symbols, real-valued: linear between whole ones; index: scale indices, rounded here.
+    """
+    steps = (knots @ torch.from_numpy(between_knots()).to(knots)).T
+    one, more = F.embedding(index.detach().round().long().clamp(0, SCALES - 1), steps).unbind(-1)
+    a = k.abs()
+    return k.sign() * (one * a.clamp_max(1) + (more - one) * (a - 1).clamp(0, 1))
 
 
 class _Chosen(torch.autograd.Function):

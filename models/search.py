@@ -22,6 +22,7 @@ from .export import parameters_of
 from .fakequant import UNITS, FakeQuantOps
 from .model import CodecModel, checkerboard, squared_error
 from .networks import knot_weights, step_tensor, to_cells
+from .scales import centroid_shift
 from .topology import walk
 from .transforms import GREY
 from .weights import StoredModel
@@ -167,6 +168,7 @@ def _draw(
     """Bits of the latents and the picture in cells; each latent one of its neighbours by chance."""
     hat, d = quality
     filled: list[Tensor] = [torch.zeros(0)] * len(values)
+    shown: list[Tensor] = list(filled)
     total = torch.zeros((), device=context.device)
 
     def code(part: int, half: int, mean: Tensor, index: Tensor) -> Tensor:
@@ -176,13 +178,15 @@ def _draw(
         v = y - mean
         k = between_neighbours(v, temperature, generator)
         total = total + (table_bits(costs, k, index) * mask).sum()
-        z = (mean + k) * mask
-        filled[part] = z if half == 0 else filled[part] + z
+        beyond = centroid_shift(model.centroids[part], k, index)
+        for planes, value in ((filled, mean + k), (shown, mean + k + beyond)):
+            z = value * mask
+            planes[part] = z if half == 0 else planes[part] + z
         return filled[part]
 
     state = walk(FakeQuantOps(model.prior, hat, d, True), model.cfg, context, code) / UNITS
     coarse_parts = sum(p.stride == 16 for p in model.cfg.parts)
-    z16, z8 = torch.cat(filled[:coarse_parts], 1), torch.cat(filled[coarse_parts:], 1)
+    z16, z8 = torch.cat(shown[:coarse_parts], 1), torch.cat(shown[coarse_parts:], 1)
     return total, model.reconstruct(coarse, z16, z8, state, d[:, None, None, None], hat)
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from .centroids import no_centroids
 from .config import KNOT_SPACING, KNOTS, QUALITY_STEPS, ModelConfig
 from .integer import StoredPrior
 from .tables import Tables
@@ -54,6 +55,7 @@ class StoredModel:
     prior: StoredPrior
     tables: Tables
     log_inverse: npt.NDArray[np.float32]  # (KNOTS, channels): factors before synthesis, as logs
+    centroids: npt.NDArray[np.int8]  # see `centroids.Table`
     prior_id: bytes  # 4 bytes: a file is decoded only by the prior that wrote it
     synthesis_id: bytes  # 2 bytes: another synthesis gives other pixels
     known_answer: int
@@ -120,7 +122,7 @@ def is_prior(name: str) -> bool:
 
 
 def is_synthesis(name: str) -> bool:
-    return bare(name).startswith("synthesis.") or bare(name) == "log_inverse"
+    return bare(name).startswith("synthesis.") or bare(name) in ("log_inverse", "centroids")
 
 
 def save(
@@ -224,7 +226,9 @@ def load(path: Path) -> StoredModel:
         raise WeightsError(f"{path.name}: weights of format {meta.get('format')!r}, not {FORMAT!r}")
     try:
         cfg = ModelConfig.from_json(json.loads(meta["config"]))
-        arrays = read_tensors(path, lambda k: is_prior(k) or bare(k) == "log_inverse")
+        arrays = read_tensors(
+            path, lambda k: is_prior(k) or bare(k) in ("log_inverse", "centroids")
+        )
         prior_id = bytes.fromhex(meta["prior_id"])
         if digest(cfg, {k: v for k, v in arrays.items() if is_prior(k)})[:4] != prior_id:
             raise WeightsError(f"{path.name}: the prior does not match its hash {prior_id.hex()}")
@@ -232,6 +236,7 @@ def load(path: Path) -> StoredModel:
         starts = sorted({set_of(k) for k in arrays})
         if starts[0] or starts[-1] > QUALITY_STEPS:
             raise WeightsError(f"{path.name}: sets of weights from qualities {starts}, not from 0")
+        none = no_centroids(len(cfg.parts))
         found: StoredModel | None = None
         for first, answer in reversed(list(zip(starts, answers, strict=True))):
             own = {bare(k): v for k, v in arrays.items() if set_of(k) == first}
@@ -245,6 +250,7 @@ def load(path: Path) -> StoredModel:
                 prior=StoredPrior.from_arrays(cfg, own),
                 tables=tables,
                 log_inverse=own["log_inverse"],
+                centroids=own.get("centroids", none).astype(np.int8),
                 prior_id=prior_id,
                 synthesis_id=bytes.fromhex(meta["synthesis_id"]),
                 known_answer=answer,
