@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from ..models import weights
 from ..models.config import DISTORTION_WEIGHT, FRUGALITY, ModelConfig
+from ..models.scale_grid import SCALES, scale
+from ..models.tables import logistic_costs
 from ..models.transforms import GREY
 from ..models.weights import StoredModel, WeightsError
 from . import presets
@@ -72,6 +74,12 @@ def quality_index(quality: float) -> int:
 def table_models(stored: StoredModel) -> tuple[TableModels, npt.NDArray[np.float32]]:
     """A model's tables ready to code with, and what magnitudes cost (`Tables.costs`)."""
     return TableModels(stored.tables), stored.tables.costs()
+
+
+@lru_cache(maxsize=1)
+def choice_costs() -> npt.NDArray[np.float32]:
+    """What magnitudes cost where symbols are chosen, (scale indices, magnitudes), bits."""
+    return logistic_costs(scale(np.arange(SCALES)))
 
 
 def _runtime(stored: StoredModel, device: str) -> Any:
@@ -238,7 +246,7 @@ def encode_picture(
         exif="exif" in extra,
     )
     run = _runtime(stored, device)
-    models, costs = table_models(stored)
+    models, _ = table_models(stored)
     q, ops = run.quality(index), run.ops(index)
     context_weight, part_weights = symbol_weights(stored.cfg, q)
     part_weights = [w * aim.band(p) for w, p in zip(part_weights, stored.cfg.parts, strict=True)]
@@ -265,7 +273,7 @@ def encode_picture(
             _cut(c, place, BLOCK),
             context_weight=context_weight,
             weight=part_weights,
-            costs=costs,
+            costs=choice_costs(),
             layers=kept,
             places=places,
         )

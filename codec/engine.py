@@ -209,7 +209,7 @@ class PictureSource(SymbolSource):
         places: per stride what that is multiplied with at each place, (rows · columns,); None: 1.
         frugality: share of a bit's price that counts when a symbol nearer to the mean would cost
             less (greedy rate-distortion choice); 0 rounds plainly.
-        costs: `Tables.costs`.
+        costs: bits of magnitudes by scale index, `tables.logistic_costs`.
         layers: to write, beside the context.
     """
 

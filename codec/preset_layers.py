@@ -124,14 +124,14 @@ def encode(
 
     from ..models.config import FRUGALITY
     from ..models.transforms import GREY
-    from .api import symbol_weights, table_models
+    from .api import choice_costs, symbol_weights, table_models
 
-    run, (models, costs) = _run(stored), table_models(stored)
+    run, (models, _) = _run(stored), table_models(stored)
     q, ops = run.quality(0), run.ops(0)
     context_weight, weight = symbol_weights(stored.cfg, q)
     source = PictureSource(
         stored, models, np.zeros((c.shape[1], 1, 1), np.float32), lambda _: [],
-        context_weight, weight, FRUGALITY, costs, layers,
+        context_weight, weight, FRUGALITY, choice_costs(), layers,
     )  # fmt: skip
     rest = _Drawn(0.0, np.random.default_rng(0))
     for group in _groups(len(c)):

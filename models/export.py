@@ -73,7 +73,7 @@ def complete(cfg: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     return {**lacking, **state}
 
 
-def default_tables(skip_below: int = 4) -> Tables:
+def default_tables(skip_below: int = 0) -> Tables:
     """Logistic tables at the scales that training assumed."""
     return logistic_tables(scale(np.arange(SCALES)), skip_below)
 

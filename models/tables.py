@@ -67,6 +67,21 @@ class Tables:
         return out
 
 
+def logistic_costs(scales: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Bits of magnitudes 0…MOST_REACH+1 under logistic distributions, (scales, MOST_REACH + 2).
+
+    As training counts them (`scales.logistic_bits`). The encoder chooses symbols by these: tables
+    are fitted to its choice, and a choice by fitted tables makes rare symbols rarer with each fit.
+
+    Args:
+        scales: (n,), symbols.
+    """
+    a, inverse = np.arange(MOST_REACH + 2.0), 1 / scales[:, None]
+    below, above = (a - 0.5) * inverse, -(a + 0.5) * inverse
+    nats = np.logaddexp(0, below) + np.logaddexp(0, above) - np.log(-np.expm1(-inverse))
+    return np.asarray(nats / np.log(2), np.float32)
+
+
 def escape_bits(value: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Length of an escaped value ≥ 0: four bits, then as many as value + 1 has after its first."""
     return np.asarray(4 + np.floor(np.log2(value + 1.0)))

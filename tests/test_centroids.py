@@ -45,7 +45,9 @@ def test_a_table_is_read_back_within_half_a_unit() -> None:
     assert table.shape == (PARTS, 2, 64) and table.dtype == np.int8
     assert np.abs(centroids.knots_of(table) - knots).max() <= 0.5 / centroids.UNIT + 1e-6
     assert not centroids.no_centroids(3).any()
-    assert np.array_equal(centroids.table_of(centroids.knots_of(table))[:, :, ::9], table[:, :, ::9])
+    assert np.array_equal(
+        centroids.table_of(centroids.knots_of(table))[:, :, ::9], table[:, :, ::9]
+    )
 
 
 def test_shifts_point_away_from_the_mean_and_training_has_the_same() -> None:

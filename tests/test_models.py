@@ -185,6 +185,25 @@ def test_symbols_are_chosen_in_training_as_the_encoder_chooses_them() -> None:
     assert (scales.thrifty(v, index, torch.full_like(v, 1e6), 0.5) == plain).float().mean() > 0.9
 
 
+def test_the_encoder_counts_bits_as_training_does() -> None:
+    from dctcodec.codec.api import choice_costs
+    from dctcodec.codec.engine import PictureSource
+    from dctcodec.models import scales
+    from dctcodec.models.scale_grid import SCALES
+
+    index = torch.arange(SCALES)[:, None].expand(-1, 12)
+    sizes = torch.arange(12.0).expand(SCALES, -1)
+    bits = scales.logistic_bits(sizes.double(), index.double())
+    assert np.allclose(choice_costs()[:, :12], bits.numpy(), rtol=1e-4)
+    source = object.__new__(PictureSource)
+    source.frugality, source.costs = 0.4, choice_costs()
+    v = torch.from_numpy(np.random.default_rng(0).logistic(0, 2, (SCALES, 500)).astype(np.float32))
+    index, weight = torch.arange(SCALES)[:, None].expand(-1, 500), np.full(v.shape, 8, np.float32)
+    mine = source._choose(v.numpy(), index.numpy().astype(np.int32), weight)
+    trained = scales.thrifty(v, index.float(), torch.from_numpy(weight), 0.4)
+    assert (mine == trained.numpy()).mean() > 0.9999
+
+
 def test_slopes_of_chosen_symbols_are_those_of_the_cost_under_a_shift() -> None:
     """Bits and squared error together: what half a symbol to either side would cost."""
     from dctcodec.models import scales
