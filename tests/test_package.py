@@ -118,6 +118,7 @@ def test_the_wheel_holds_all_that_the_folders_hold(tmp_path: Path) -> None:
         "models/weights/base-5.safetensors",
         "models/weights/base-6.safetensors",
         "models/weights/base-7.safetensors",
+        "models/weights/base-8.safetensors",
     ):
         assert f"dctcodec/{name}" in held
     roots = {name.split("/")[0] for name in held}
