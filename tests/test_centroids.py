@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,12 @@ from test_sets import PICTURE, chunks, model
 from test_usage import TINY, noise
 
 from dctcodec.codec.api import decode_picture, encode_picture
+from dctcodec.eval import fit_centroids
 from dctcodec.models import centroids, search, weights
 from dctcodec.models.export import export, join, parameters_of
 from dctcodec.models.model import CodecModel
 from dctcodec.models.scales import centroid_shift
-from dctcodec.models.train import TrainConfig, train
+from dctcodec.models.train import TrainConfig, starting_point, train
 
 PARTS = len(TINY.parts)
 
@@ -123,3 +126,18 @@ def test_centroids_learn_and_a_search_goes_through_them(tmp_path: Path) -> None:
     stored = with_centroids(model(tmp_path / "a.safetensors", 1), tmp_path / "b.safetensors")
     data = encode_picture(PICTURE, 30, model=stored, effort=3).data
     assert decode_picture(data, model=stored).picture.pixels.shape == (96, 96, 3)
+
+
+def test_centroids_are_fitted_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = model(tmp_path / "a.safetensors", 1)
+    out = tmp_path / "b.pt"
+    monkeypatch.setattr(fit_centroids, "load_photos", lambda paths: noise())
+    command = ["fit_centroids", str(stored.path), "none", "-o", str(out)]
+    monkeypatch.setattr(sys, "argv", [*command, "--steps", "2", "--crop", "64"])
+    fit_centroids.main()
+    before, (_, after) = parameters_of(stored), starting_point(out)
+    changed = [k for k in after if not torch.equal(before[k], after[k])]
+    assert changed == ["centroids"]
+    assert json.loads(capsys.readouterr().out)["centroids"][0][0][0] == pytest.approx(0.4, abs=0.1)
