@@ -79,8 +79,8 @@ def test_centroids_change_pixels_and_not_one_symbol(tmp_path: Path) -> None:
     first, second = (decode_picture(d, model=made).picture.pixels for d in (a, b))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, decode_picture(a, model=plain).picture.pixels)
-    context = (decode_picture(a, layers=0, model=m).picture.pixels for m in (plain, made))
-    assert np.array_equal(*context)  # of the context alone nothing is shifted
+    one, two = (decode_picture(a, layers=0, model=m).picture.pixels for m in (plain, made))
+    assert np.array_equal(one, two)  # of the context alone nothing is shifted
 
 
 def test_weights_without_centroids_are_read_as_before(tmp_path: Path) -> None:
