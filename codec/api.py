@@ -71,9 +71,9 @@ def quality_index(quality: float) -> int:
 
 
 @lru_cache(maxsize=8)
-def table_models(stored: StoredModel) -> tuple[TableModels, npt.NDArray[np.float32]]:
-    """A model's tables ready to code with, and what magnitudes cost (`Tables.costs`)."""
-    return TableModels(stored.tables), stored.tables.costs()
+def table_models(stored: StoredModel) -> TableModels:
+    """A model's tables ready to code with."""
+    return TableModels(stored.tables)
 
 
 @lru_cache(maxsize=1)
@@ -246,7 +246,7 @@ def encode_picture(
         exif="exif" in extra,
     )
     run = _runtime(stored, device)
-    models, _ = table_models(stored)
+    models = table_models(stored)
     q, ops = run.quality(index), run.ops(index)
     context_weight, part_weights = symbol_weights(stored.cfg, q)
     part_weights = [w * aim.band(p) for w, p in zip(part_weights, stored.cfg.parts, strict=True)]
@@ -482,7 +482,7 @@ def decode_tile(
 ) -> TileSymbols:
     """Symbols of one tile from its leading chunks, with any executor of the prior path."""
     _, _, w, h = tile_box(header, index)
-    source = StreamSource(stored, table_models(stored)[0], chunks, temperature, seed, tally)
+    source = StreamSource(stored, table_models(stored), chunks, temperature, seed, tally)
     size = -(-h // BLOCK), -(-w // BLOCK)
     symbols = run_tile(ops, stored.cfg, *size, source, stored.centroids)
     for layer, stream in enumerate(source.streams):

@@ -126,7 +126,7 @@ def encode(
     from ..models.transforms import GREY
     from .api import choice_costs, symbol_weights, table_models
 
-    run, (models, _) = _run(stored), table_models(stored)
+    run, models = _run(stored), table_models(stored)
     q, ops = run.quality(0), run.ops(0)
     context_weight, weight = symbol_weights(stored.cfg, q)
     source = PictureSource(
@@ -166,7 +166,7 @@ def decode(
     run = _run(stored)
     q = run.quality(0)
     ops = NumpyOps(stored.prior, 0) if executor == "numpy" else run.ops(0)
-    source = StreamSource(stored, table_models(stored)[0], [b"", *chunks])
+    source = StreamSource(stored, table_models(stored), [b"", *chunks])
     rest = _Drawn(temperature, np.random.Generator(np.random.Philox(seed)))
     out = np.empty((len(c), 3, SIDE, SIDE), np.uint8)
     for group in _groups(len(c)):

@@ -55,7 +55,7 @@ def thumbnail(
         x, y, w, h = tile_box(header, i)
         payload = container.payload(0, i)  # an error if it is damaged
         c = decode_context(
-            ops, stored, table_models(stored)[0], payload, -(-h // BLOCK), -(-w // BLOCK)
+            ops, stored, table_models(stored), payload, -(-h // BLOCK), -(-w // BLOCK)
         )
         tile = _shrunk(c * step, kept, side)
         top, left = y // BLOCK * side, x // BLOCK * side

@@ -29,7 +29,7 @@ class CountingSource(StreamSource):
     """Reads a tile and counts, per channel, bits under the tables and symbols off the mean."""
 
     def __init__(self, stored: StoredModel, chunks: Sequence[bytes], tally: Tally) -> None:
-        self.models, self.costs = table_models(stored)
+        self.models, self.costs = table_models(stored), stored.tables.costs()
         super().__init__(stored, self.models, chunks)
         self.counts = tally
 

@@ -20,7 +20,7 @@ import torch
 from ..data.photos import Crops, load_photos
 from ..models.config import QUALITY_STEPS
 from ..models.model import CodecModel
-from ..models.train import starting_point
+from ..models.train import trained_model
 
 START = ((0.4, 0.18, 0.0), (0.45, 0.38, 0.04))
 """Symbols: where ±1 and larger symbols begin at the first knots; 0 at the others."""
@@ -40,7 +40,7 @@ def fit(
     Args:
         indices: coarsest and finest quality index of the crops.
     """
-    model.eval().requires_grad_(False)
+    model.requires_grad_(False)
     knots = model.centroids.requires_grad_(True)
     if not knots.detach().any():
         with torch.no_grad():
@@ -70,14 +70,11 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=256)
     args = parser.parse_args()
     low, high = (round(q * QUALITY_STEPS / 100) for q in (args.coarsest, args.finest))
-    cfg, parameters = starting_point(args.weights, (low + high) // 2)
-    model = CodecModel(cfg)
-    model.load_state_dict(parameters)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = trained_model(args.weights, (low + high) // 2)
     crops = Crops(load_photos(args.photos), args.crop, torch.device("cpu"), scaled=0.3)
     fit(model, crops, (low, high), args.steps)
     partial = args.output.with_suffix(".part")
-    torch.save({"config": cfg.to_json(), "average": model.state_dict()}, partial)
+    torch.save({"config": model.cfg.to_json(), "average": model.state_dict()}, partial)
     partial.replace(args.output)
     print(json.dumps({"centroids": model.centroids.detach().round(decimals=3).tolist()}))
 

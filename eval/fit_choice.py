@@ -23,7 +23,7 @@ from torch import Tensor
 from ..data.photos import Crops, load_photos
 from ..models.config import KNOT_SPACING, QUALITY_STEPS
 from ..models.model import CodecModel
-from ..models.train import starting_point, validate
+from ..models.train import trained_model, validate
 
 STEP = 0.4
 """Natural logarithm of the factor that is tried first, both ways."""
@@ -84,10 +84,7 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    cfg, parameters = starting_point(args.state)
-    model = CodecModel(cfg)
-    model.load_state_dict(parameters)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = trained_model(args.state)
     crops = Crops(load_photos(args.photos), 256, torch.device("cpu"), scaled=0.0, camera=0.0)
     photos = list(crops.batch(np.random.default_rng(args.seed), args.crops))
     scale = QUALITY_STEPS / 100 / KNOT_SPACING

@@ -26,19 +26,10 @@ from torch import Tensor
 from ..data.photos import load_photos
 from ..models.config import QUALITY_STEPS
 from ..models.model import CodecModel
-from ..models.train import starting_point
+from ..models.train import trained_model
 from .metrics import bd_rate
 
 QUALITIES = (10, 30, 50, 70, 90)
-
-
-def trained(path: Path, quality: int) -> CodecModel:
-    """The model of a run's averaged weights, or of a weights file's set for a quality."""
-    cfg, parameters = starting_point(path, quality * QUALITY_STEPS // 100)
-    model = CodecModel(cfg)
-    model.load_state_dict(parameters)
-    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model
 
 
 @torch.no_grad()
@@ -79,7 +70,7 @@ def main() -> None:
     if len(args.starts) != len(args.weights) - 1 or args.starts != sorted(args.starts):
         parser.error("--from: a quality for every model but the first, rising")
     files = {q: args.weights[sum(q >= start for start in args.starts)] for q in QUALITIES}
-    models = {q: trained(path, q) for q, path in files.items()}
+    models = {q: trained_model(path, q * QUALITY_STEPS // 100) for q, path in files.items()}
     rows = []
     for number, photo in enumerate(load_photos([args.pictures])[:: args.every]):
         for quality in QUALITIES:

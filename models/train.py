@@ -386,6 +386,15 @@ def starting_point(path: Path, quality_index: int = 0) -> tuple[ModelConfig, dic
         raise WeightsError(f"{path.name}: no state of a training run") from error
 
 
+def trained_model(path: Path, quality_index: int = 0) -> CodecModel:
+    """The model at a `starting_point`, in evaluation mode."""
+    cfg, parameters = starting_point(path, quality_index)
+    model = CodecModel(cfg)
+    model.load_state_dict(parameters)
+    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
 def model_config_for(out: Path, start: Path | None) -> ModelConfig:
     """Of the run in `out` if there is one, else of `start`, else the default."""
     resume = out / "state.pt"
