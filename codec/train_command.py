@@ -49,7 +49,10 @@ def train(
         ),
     ] = 0.25,
     device: Annotated[str, typer.Option(help="auto: a GPU if there is one.")] = "auto",
-    bf16: Annotated[bool, typer.Option("--bf16/--no-bf16", help="Compute in bfloat16.")] = True,
+    bf16: Annotated[
+        bool | None,
+        typer.Option("--bf16/--no-bf16", help="Compute in bfloat16. Default: if that is faster."),
+    ] = None,
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile parts; needs a C++ compiler.")
     ] = False,

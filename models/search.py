@@ -22,6 +22,7 @@ from .export import parameters_of
 from .fakequant import UNITS, FakeQuantOps
 from .model import CodecModel, checkerboard, squared_error
 from .networks import knot_weights, step_tensor, to_cells
+from .precision import bf16_pays
 from .scales import centroid_shift
 from .topology import walk
 from .transforms import GREY
@@ -138,12 +139,13 @@ def search(
     values = [y.detach().clone().requires_grad_() for y in latents]
     optimiser = torch.optim.Adam(values, lr=cfg.rate, betas=(0.9, 0.95))
     generator = torch.Generator(device).manual_seed(cfg.seed)
+    short = bf16_pays(device.type)
     for i in range(cfg.iterations):
         share = i / max(1, cfg.iterations - 1)
         temperature = cfg.hot * (cfg.cold / cfg.hot) ** share
         for group in optimiser.param_groups:
             group["lr"] = cfg.rate * (1 - 0.9 * share)
-        with torch.enable_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.enable_grad(), torch.autocast(device.type, torch.bfloat16, enabled=short):
             bits, drawn = _draw(
                 model, costs, context, coarse, values, (hat, d), temperature, generator
             )

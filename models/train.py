@@ -28,6 +28,7 @@ from .grow import grown
 from .model import CodecModel, Learn
 from .networks import step_tensor
 from .optim import make_optimisers
+from .precision import bf16_pays
 from .usage import Tally, dead_of, deaths
 from .weights import WeightsError, load
 
@@ -59,7 +60,7 @@ class TrainConfig:
     learn: Learn = "all"  # or context: its prior alone; or latents: all but that
     settled: float = 0.25  # share of the budget, its last, in which the encoder chooses the symbols
     float_share: float = 0.0  # share of the budget before the integer rule is switched on
-    bf16: bool = True
+    bf16: bool | None = None  # compute in bfloat16; None: if it is faster here
     compile: bool = False  # on a GPU the whole model, on a CPU its element-wise chains
     seed: int = 0
     report_every: int = 50  # steps
@@ -168,7 +169,8 @@ def loss_of(
     chosen: bool = False,
 ) -> tuple[Tensor, dict[str, float]]:
     """Weighted rate-distortion loss of a batch, and figures for the log."""
-    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
+    short = bf16_pays(x.device.type) if cfg.bf16 is None else cfg.bf16
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=short):
         out = model(x, q, last, exact, chosen, cfg.learn)
     pixels = x.shape[2] * x.shape[3]
     step = step_tensor(model_config(model), q)

@@ -41,7 +41,7 @@ def test_pooling_is_orthonormal_and_gives_cell_means(kept: int) -> None:
         ("nothing=3", "KEY among"),
         ("context_kept=many", "no int"),
         ("blocks=many", "not a number of residual blocks"),
-        ("bf16=maybe", "no bool"),
+        ("compile=maybe", "no bool"),
         ("context_kind=wavelet", "neither 'dct' nor 'down'"),
     ],
 )

@@ -263,6 +263,20 @@ def test_all_but_the_gains_of_the_context_learns_from_chosen_symbols(tmp_path: P
     assert torch.equal(now["log_gain"][:, :n], began["log_gain"][:, :n])
 
 
+@pytest.mark.parametrize("bf16, float32", [(1.0, 2.0), (2.0, 1.0)])
+def test_bfloat16_is_taken_where_it_is_faster(
+    bf16: float, float32: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dctcodec.models import precision
+
+    seconds = {torch.bfloat16: bf16, torch.float32: float32}
+    monkeypatch.setattr(precision, "_seconds", lambda kind: seconds[kind])
+    precision.bf16_pays.cache_clear()
+    assert precision.bf16_pays("cpu") == (bf16 < float32)
+    assert precision.bf16_pays("cuda")
+    precision.bf16_pays.cache_clear()
+
+
 def test_context_and_latents_can_learn_apart_from_chosen_symbols() -> None:
     """Their gradients together are those of learning everything at once."""
     torch.manual_seed(11)
