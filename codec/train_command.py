@@ -41,7 +41,9 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Crops per step and process.")] = 8,
     crop: Annotated[int, typer.Option(min=32, help="Side of a crop, a multiple of 32.")] = 192,
     rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 2e-3,
-    optimiser: Annotated[Literal["muon", "adamw"], typer.Option(help="Of the matrices.")] = "muon",
+    optimiser: Annotated[
+        Literal["muon", "soap", "adamw"], typer.Option(help="Of the matrices.")
+    ] = "muon",
     settled: Annotated[
         float,
         typer.Option(

@@ -153,11 +153,12 @@ class FakeConv(nn.Module):
         self.register_buffer("bits", out_bits(spec).float(), persistent=False)
         if spec.head:
             self.gain = nn.Parameter(torch.ones(KNOTS, spec.outputs // 2))
+        self.rounded = False  # whether the weights are the stored integers already
 
     def forward(self, x: Tensor, exact: bool, fuse: bool = False) -> Tensor:
         spec = self.spec
         w = self.weight
-        if exact:
+        if exact and not self.rounded:
             bits = self.get_buffer("bits")
             w = _RoundWeight.apply(  # type: ignore[no-untyped-call]
                 w, self.bias, bits, largest_input(spec), fuse
@@ -175,6 +176,12 @@ class FakePrior(nn.Module):
         self.convs = nn.ModuleDict(
             {s.name.replace(".", "_"): FakeConv(s) for s in prior_specs(cfg)}
         )
+
+    def take_as_stored(self) -> None:
+        """The weights came from a weights file and learn no more: do not round them again."""
+        for conv in self.convs.values():
+            assert isinstance(conv, FakeConv)
+            conv.rounded = True
 
     def named(self, name: str) -> FakeConv:
         conv = self.convs[name.replace(".", "_")]

@@ -297,8 +297,3 @@ def spread(x: Tensor, half: int) -> Tensor:
     out[:, :, 0::2, half::2] = even
     out[:, :, 1::2, 1 - half :: 2] = odd
     return out
-
-
-def checkerboard(rows: int, columns: int, half: int) -> Tensor:
-    """1 where row + column has the parity `half`, (rows, columns)."""
-    return ((torch.arange(rows)[:, None] + torch.arange(columns)) % 2 == half).float()

@@ -20,7 +20,7 @@ from torch import Tensor
 from .config import DISTORTION_WEIGHT
 from .export import parameters_of
 from .fakequant import UNITS, FakeQuantOps
-from .model import CodecModel, checkerboard, squared_error
+from .model import CodecModel, halves, spread, squared_error
 from .networks import knot_weights, step_tensor, to_cells
 from .precision import bf16_pays
 from .scales import centroid_shift
@@ -48,6 +48,7 @@ def searchable(stored: StoredModel, device: str = "cpu") -> CodecModel:
     model = CodecModel(stored.cfg)
     model.load_state_dict(parameters_of(stored))
     model.eval().requires_grad_(False)
+    model.prior.take_as_stored()
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
@@ -175,14 +176,12 @@ def _draw(
 
     def code(part: int, half: int, mean: Tensor, index: Tensor) -> Tensor:
         nonlocal total
-        y = values[part]
-        mask = checkerboard(y.shape[2], y.shape[3], half).to(y)
-        v = y - mean
-        k = between_neighbours(v, temperature, generator)
-        total = total + (table_bits(costs, k, index) * mask).sum()
+        mean, index = halves(mean, half), halves(index, half)
+        k = between_neighbours(halves(values[part], half) - mean, temperature, generator)
+        total = total + table_bits(costs, k, index).sum()
         beyond = centroid_shift(model.centroids[part], k, index)
         for planes, value in ((filled, mean + k), (shown, mean + k + beyond)):
-            z = value * mask
+            z = spread(value, half)
             planes[part] = z if half == 0 else planes[part] + z
         return filled[part]
 

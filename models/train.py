@@ -47,7 +47,7 @@ class TrainConfig:
     camera: float = 0.0  # share of crops with traces of a camera: soft, grain, less colour
     tone: float = 0.0  # share of crops with another exposure, white balance and saturation
     turned: float = 0.0  # share of crops turned by half a circle
-    optimiser: str = "muon"  # or adamw
+    optimiser: str = "muon"  # or soap, or adamw
     rate: float = 2e-3  # peak learning rate
     final_rate: float = 0.01  # learning rate at the end, as a share of the peak
     warm_up: int = 100  # steps of linear warm-up

@@ -18,6 +18,7 @@ from dctcodec.codec.effort import ITERATIONS, Effort
 from dctcodec.codec.errors import UsageError
 from dctcodec.codec.pictures import load
 from dctcodec.models.config import DISTORTION_WEIGHT, FRUGALITY
+from dctcodec.models.fakequant import FakeConv
 from dctcodec.models.search import (
     SearchConfig,
     between_neighbours,
@@ -115,6 +116,18 @@ def test_large_pictures_are_searched_window_by_window(photo: Pixels) -> None:
     for y, z, n in zip(whole, left, cut, strict=True):
         assert y.shape[3] * 64 == n * 96 and torch.equal(y[..., :n], z)
         assert (y[..., n:] != 0).any()
+
+
+def test_stored_weights_need_no_rounding() -> None:
+    for conv in searchable(default()).prior.convs.values():
+        assert isinstance(conv, FakeConv) and conv.rounded
+        channels = conv.weight.shape[1] * (conv.weight.shape[0] if conv.spec.depthwise else 1)
+        x = torch.ones(1, channels, 3, 3)
+        as_stored = conv(x, True)
+        conv.rounded = False
+        again = conv(x, True)
+        conv.rounded = True
+        assert torch.equal(as_stored, again), conv.spec.name
 
 
 def test_prices_between_symbols_and_indices_are_interpolated() -> None:
