@@ -23,7 +23,7 @@ from pathlib import Path
 BEGINNING = 0.4
 """Share of the budget in which one network learns all qualities; the sets share the rest."""
 
-COMMON = "--crop 256 --batch 6 --set camera=0.1 --set tone=0.1 --set turned=0.1"
+COMMON = "--optimiser soap --crop 256 --batch 6 --set camera=0.1 --set tone=0.1 --set turned=0.1"
 FIRST = "--rate 2e-3 --settled 0.5 --set balance=1.3 --set flat=0.3 --set drop=0.04"
 THEN = "--rate 1.5e-3 --settled 1 --set learn=latents --set flat=0.3 --set drop=0.015"
 

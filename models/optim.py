@@ -116,7 +116,7 @@ def eigenbasis(moment: Tensor) -> Tensor:
     # distinct small values beside it: one gradient leaves most eigenvalues at zero, which some
     # solvers cannot tell apart
     spread = torch.linspace(1e-9, 2e-9, len(moment), dtype=torch.float64, device=moment.device)
-    vectors = torch.linalg.eigh(moment.double() / size + torch.diag(spread))[1]
+    vectors: Tensor = torch.linalg.eigh(moment.double() / size + torch.diag(spread))[1]
     return vectors.flip(1).to(moment.dtype).contiguous()
 
 

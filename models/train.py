@@ -100,6 +100,7 @@ class State:
     megapixels: float = 0.0
     settled: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+    optimiser: str = "muon"  # see `TrainConfig`
 
     def settle(self) -> None:
         """Go on from the averaged weights, with the symbols that the encoder will choose."""
@@ -111,6 +112,7 @@ class State:
             "config": self.model.cfg.to_json(),
             "model": self.model.state_dict(),
             "average": self.average,
+            "optimiser": self.optimiser,
             "optimisers": [o.state_dict() for o in self.optimisers],
             "numpy_rng": self.rng.bit_generator.state,
             "torch_rng": torch.get_rng_state(),
@@ -127,7 +129,10 @@ class State:
         os.replace(partial, path)
 
     def load(self, path: Path) -> None:
+        """Raises WeightsError if the run was begun with another optimiser."""
         blob = torch.load(path, map_location="cpu", weights_only=False)
+        if (begun := blob.get("optimiser", "muon")) != self.optimiser:
+            raise WeightsError(f"this run was begun with --optimiser {begun}; go on with that")
         self.model.load_state_dict(complete(self.model.cfg, blob["model"]))
         device = next(self.model.parameters()).device
         average = complete(self.model.cfg, blob["average"])
@@ -258,6 +263,9 @@ def train(
         start: weights to begin with (a state.pt or a .safetensors file), of this shape or a smaller
             one (`grow`); optimiser and schedule start anew.
         report: called with each line of the log.
+
+    Raises:
+        WeightsError: `start` does not fit, or the run at `out` has another optimiser.
     """
     out.mkdir(parents=True, exist_ok=True)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -270,6 +278,7 @@ def train(
         {},
         make_optimisers(model, cfg.optimiser, cfg.rate),
         np.random.default_rng(cfg.seed + 1000 * rank),
+        optimiser=cfg.optimiser,
     )
     crops = Crops(photos, cfg.crop, device, cfg.scaled, cfg.camera, cfg.tone, cfg.turned)
     resume = out / "state.pt"

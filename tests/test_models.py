@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +264,14 @@ def test_all_but_the_gains_of_the_context_learns_from_chosen_symbols(tmp_path: P
     assert torch.equal(now["log_gain"][:, :n], began["log_gain"][:, :n])
 
 
+def test_a_run_does_not_go_on_with_another_optimiser(tmp_path: Path) -> None:
+    cfg = TrainConfig(steps=1, batch=1, crop=64, bf16=False)
+    train(SMALL, cfg, photos(), [], tmp_path, torch.device("cpu"))
+    with pytest.raises(weights.WeightsError, match="begun with --optimiser muon"):
+        train(SMALL, replace(cfg, steps=2, optimiser="soap"), photos(), [], tmp_path,
+              torch.device("cpu"))  # fmt: skip
+
+
 @pytest.mark.parametrize("bf16, float32", [(1.0, 2.0), (2.0, 1.0)])
 def test_bfloat16_is_taken_where_it_is_faster(
     bf16: float, float32: float, monkeypatch: pytest.MonkeyPatch
@@ -328,7 +337,6 @@ class _Stop(Exception):
 
 def interrupted(out: Path, cfg: TrainConfig, after: int) -> State:
     """Train until `after` steps are done, saving at every step; then fall over."""
-    from dataclasses import replace
 
     def report(row: dict[str, object]) -> None:
         if row["step"] == after + 1:

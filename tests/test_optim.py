@@ -18,7 +18,7 @@ def problem(seed: int = 0) -> Callable[[Tensor], Tensor]:
     g = torch.Generator().manual_seed(seed)
 
     def system(n: int) -> Tensor:
-        q = torch.linalg.qr(torch.randn(n, n, generator=g))[0]
+        q: Tensor = torch.linalg.qr(torch.randn(n, n, generator=g))[0]
         return q @ torch.diag(torch.logspace(-1.5, 0, n)) @ q.T
 
     left, right, goal = system(12), system(20), torch.randn(12, 20, generator=g)
@@ -45,7 +45,7 @@ def test_soap_finds_the_coordinates_in_which_adam_is_good() -> None:
 
 
 @pytest.mark.parametrize("kind", [Soap, Muon])
-def test_an_optimiser_goes_on_from_its_state(kind: type[torch.optim.Optimizer]) -> None:
+def test_an_optimiser_goes_on_from_its_state(kind: type[Soap | Muon]) -> None:
     loss, ends = problem(1), []
     for interrupted in (False, True):
         w = nn.Parameter(torch.zeros(12, 20))
@@ -61,9 +61,7 @@ def test_an_optimiser_goes_on_from_its_state(kind: type[torch.optim.Optimizer]) 
     assert torch.equal(*ends)
 
 
-def copied(
-    kind: type[torch.optim.Optimizer], w: nn.Parameter
-) -> tuple[nn.Parameter, torch.optim.Optimizer]:
+def copied(kind: type[Soap | Muon], w: nn.Parameter) -> tuple[nn.Parameter, Soap | Muon]:
     again = nn.Parameter(w.detach().clone())
     return again, kind([again], lr=0.05)
 
