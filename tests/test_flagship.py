@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -38,10 +38,11 @@ def options(photos: Path, out: Path) -> list[str]:
 
 def in_this_process(command: list[str], **_: object) -> None:
     """`subprocess.run` without starting Python and importing torch a dozen times."""
+    module = "dctcodec.codec.cli" if command[2] == "dctcodec" else command[2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", command[2:])
         try:
-            runpy.run_module(command[2], run_name="__main__", alter_sys=False)
+            importlib.import_module(module).main()
         except SystemExit as end:
             assert not end.code, command
 
