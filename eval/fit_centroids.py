@@ -20,7 +20,7 @@ import torch
 from ..data.photos import Crops, load_photos
 from ..models.config import QUALITY_STEPS
 from ..models.model import CodecModel
-from ..models.train import trained_model
+from ..models.train import store, trained_model
 
 START = ((0.4, 0.18, 0.0), (0.45, 0.38, 0.04))
 """Symbols: where ±1 and larger symbols begin at the first knots; 0 at the others."""
@@ -73,9 +73,7 @@ def main() -> None:
     model = trained_model(args.weights, (low + high) // 2)
     crops = Crops(load_photos(args.photos), args.crop, torch.device("cpu"), scaled=0.3)
     fit(model, crops, (low, high), args.steps)
-    partial = args.output.with_suffix(".part")
-    torch.save({"config": model.cfg.to_json(), "average": model.state_dict()}, partial)
-    partial.replace(args.output)
+    store({"config": model.cfg.to_json(), "average": model.state_dict()}, args.output)
     print(json.dumps({"centroids": model.centroids.detach().round(decimals=3).tolist()}))
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..data.photos import Crops, load_photos
 from ..models.config import KNOT_SPACING, QUALITY_STEPS
 from ..models.model import CodecModel
-from ..models.train import trained_model, validate
+from ..models.train import store, trained_model, validate
 
 STEP = 0.4
 """Natural logarithm of the factor that is tried first, both ways."""
@@ -99,9 +99,7 @@ def main() -> None:
     blob = torch.load(args.state, map_location="cpu", weights_only=False)
     for kind in ("model", "average"):
         blob[kind] = {**blob[kind], "log_choice": table.clone()}
-    partial = args.output.with_suffix(".part")
-    torch.save(blob, partial)
-    partial.replace(args.output)
+    store(blob, args.output)
 
 
 if __name__ == "__main__":

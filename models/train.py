@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -124,9 +124,7 @@ class State:
         }
         if torch.cuda.is_available():
             blob["cuda_rng"] = torch.cuda.get_rng_state()
-        partial = path.with_suffix(".part")
-        torch.save(blob, partial)
-        os.replace(partial, path)
+        store(blob, path)
 
     def load(self, path: Path) -> None:
         """Raises WeightsError if the run was begun with another optimiser."""
@@ -146,6 +144,13 @@ class State:
         self.step, self.seconds = blob["step"], blob["seconds"]
         self.megapixels, self.history = blob["megapixels"], blob["history"]
         self.settled = blob.get("settled", False)
+
+
+def store(blob: Mapping[str, Any], path: Path) -> None:
+    """Write a state file that appears whole or not at all."""
+    partial = path.with_suffix(".part")
+    torch.save(blob, partial)
+    os.replace(partial, path)
 
 
 def spent(state: State, cfg: TrainConfig) -> float:
