@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,6 +106,18 @@ def _default_model() -> StoredModel:
         raise ModelError(str(e)) from e
 
 
+def load_model(path: str | os.PathLike[str]) -> StoredModel:
+    """A weights file, as `dctcodec export` writes it, for `encode_picture` and `decode_picture`.
+
+    Raises:
+        ModelError: it is missing, damaged, or no weights file.
+    """
+    try:
+        return weights.load(Path(path))
+    except WeightsError as e:
+        raise ModelError(str(e)) from e
+
+
 def default_runtime(quality_index: int, device: str = "cpu") -> tuple[StoredModel, Any]:
     """The model that encodes, its weights for a quality, and its networks ready to run.
 
@@ -115,12 +128,14 @@ def default_runtime(quality_index: int, device: str = "cpu") -> tuple[StoredMode
     return stored, _runtime(stored, device)
 
 
-def find_model(prior_id: bytes) -> StoredModel:
-    """The installed model that wrote a file.
+def find_model(prior_id: bytes, model: StoredModel | None = None) -> StoredModel:
+    """The model that wrote a file: the one given, if it did, or a released one.
 
     Raises:
         ModelError: there is none.
     """
+    if model is not None and model.prior_id == prior_id:
+        return model
     try:
         stored = weights.find(prior_id)
     except WeightsError as e:
@@ -128,7 +143,7 @@ def find_model(prior_id: bytes) -> StoredModel:
     if stored is None:
         raise ModelError(
             f"the file needs the model {prior_id.hex()}, which is not installed; "
-            "a newer dctcodec may have it"
+            "a newer dctcodec may have it, or name its weights file (--weights)"
         )
     return stored
 
@@ -148,6 +163,7 @@ def encode(
     target_psnr: float | None = None,
     effort: int = DEFAULT_EFFORT,
     tune: str = DEFAULT_TUNE,
+    weights_file: str | os.PathLike[str] | None = None,
 ) -> bytes:
     """Compress a picture.
 
@@ -170,6 +186,7 @@ def encode(
             for better symbols (seconds to minutes); files decode alike.
         tune: what the encoder aims at: `psnr`, or `ms-ssim`, which spends less where a picture is
             busy; files decode alike.
+        weights_file: of a model to encode with in place of the released one; decoding needs it.
 
     Returns:
         a whole .dctc file.
@@ -185,6 +202,7 @@ def encode(
         "progress": progress,
         "effort": effort,
         "tune": tune,
+        "model": load_model(weights_file) if weights_file is not None else None,
     }
     if (target_bytes, target_bpp, target_psnr) != (None, None, None):
         from .target import encode_to_target, goal_of
@@ -361,8 +379,13 @@ def decode(
     mode: Mode = "default",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     progress: Progress | None = None,
+    weights_file: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
-    """Decompress a .dctc file to a PIL image; arguments and errors as `decode_picture`."""
+    """Decompress a .dctc file to a PIL image; arguments and errors as `decode_picture`.
+
+    Args:
+        weights_file: of the model that wrote the file, if it was not a released one.
+    """
     return to_pil(
         decode_picture(
             data,
@@ -373,6 +396,7 @@ def decode(
             mode=mode,
             max_pixels=max_pixels,
             progress=progress,
+            model=None if weights_file is None else load_model(weights_file),
         ).picture
     )
 
@@ -429,8 +453,7 @@ def decode_picture(
         pixels = np.ascontiguousarray(picture.pixels[y : y + h, x : x + w])
         alpha = _alpha(container, (x, y, w, h))
         return Decoded(replace(picture, pixels=pixels, alpha=alpha), notes)
-    whole = model if model and model.prior_id == header.prior_id else find_model(header.prior_id)
-    stored = whole.at(header.quality_index)
+    stored = find_model(header.prior_id, model).at(header.quality_index)
     if header.layers > stored.cfg.layers:
         raise BitstreamError(f"{header.layers} layers; the model has {stored.cfg.layers}")
     run = _runtime(stored, device)

@@ -60,6 +60,10 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite the output if it
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A .dctc file; - for stdin.")]
+WeightsFile = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="FILE", help="Of a model that is not in the package."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -93,6 +97,7 @@ def encode(
     effort: EffortLevel = 1,
     tune: TuneName = "psnr",
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
+    weights: WeightsFile = None,
     device: Device = "cpu",
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and ICC.")] = False,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
@@ -101,7 +106,7 @@ def encode(
 ) -> None:
     """Compress a picture to a .dctc file."""
     from . import presets
-    from .api import encode_picture, quality_index
+    from .api import encode_picture, load_model, quality_index
     from .effort import Effort
     from .pictures import load
     from .target import encode_to_target, goal_of
@@ -114,9 +119,12 @@ def encode(
     if quality is not None and aims != (None, None, None):
         raise UsageError("a target chooses the quality: leave out --quality")
     kept = layers_of(layers)
-    how = quality, *aims, effort, tune
-    if preset is not None and how != (None, None, None, None, 1, "psnr"):
-        raise UsageError("a preset has one quality, effort and tune: leave out their options")
+    how = quality, *aims, effort, tune, weights
+    if preset is not None and how != (None, None, None, None, 1, "psnr", None):
+        raise UsageError(
+            "a preset has one quality, effort, tune and model: leave out their options"
+        )
+    model = None if weights is None else load_model(weights)
     target = output_for(image, out, ".dctc", force=force)
     source = read_input(image)
     with about(image):
@@ -137,6 +145,7 @@ def encode(
                 progress=progress,
                 effort=effort,
                 tune=tune,
+                model=model,
             ).data
         else:
             found = encode_to_target(
@@ -148,6 +157,7 @@ def encode(
                 progress=progress,
                 effort=effort,
                 tune=tune,
+                model=model,
             )
             data = found.encoded.data
     if goal is not None and not quiet:
@@ -187,13 +197,14 @@ def decode(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse also what a careful reader may ignore.")
     ] = False,
+    weights: WeightsFile = None,
     device: Device = "cpu",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Decompress a .dctc file to a picture."""
-    from .api import decode_picture
+    from .api import decode_picture, load_model
     from .pictures import save
 
     kept, box = layers_of(layers), region_of(region)
@@ -203,6 +214,7 @@ def decode(
     target = output_for(file, out, ".png", force=force)
 
     check_suffix(target)
+    model = None if weights is None else load_model(weights)
     data = read_input(file)
     with about(file), bar("decoding", quiet=quiet) as progress:
         decoded = decode_picture(
@@ -214,6 +226,7 @@ def decode(
             mode=mode,
             max_pixels=max_pixels,
             progress=progress,
+            model=model,
         )
     for line in decoded.remarks if not quiet else ():
         remark(f"{file}: {line}")
@@ -230,21 +243,24 @@ def info(
         str | None, typer.Argument(metavar="FILE", help="A .dctc file; - for stdin.")
     ] = None,
     model: Annotated[bool, typer.Option("--model", help="About the model that encodes.")] = False,
+    weights: WeightsFile = None,
     tiles: Annotated[bool, typer.Option("--tiles", help="A row for each tile too.")] = False,
     as_json: Json = False,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> None:
     """Show what a file holds, layer by layer, or what the model costs."""
     from . import info as about_files
+    from .api import load_model
 
     if model == (file is not None):
         raise UsageError("name either a FILE or --model")
+    stored = None if weights is None else load_model(weights)
     if file is None:
-        values = about_files.model_info()
+        values = about_files.model_info(stored)
         text = model_text
     else:
         with about(file):
-            values = about_files.info(read_input(file), max_pixels=max_pixels)
+            values = about_files.info(read_input(file), max_pixels=max_pixels, model=stored)
         text = tiles_text if tiles else file_text
     if as_json:
         result(json.dumps(values, indent=2))
@@ -264,6 +280,7 @@ def preview(
     size: Annotated[
         int | None, typer.Option(min=1, help="Longer side, pixels; default: an eighth.")
     ] = None,
+    weights: WeightsFile = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     force: Force = False,
     quiet: Quiet = False,
@@ -273,11 +290,13 @@ def preview(
 
     check_suffix(target)
 
+    from .api import load_model
     from .pictures import load, save
     from .preview import preview as draw
 
+    model = None if weights is None else load_model(weights)
     with about(file):
-        image = draw(read_input(file), max_side=size, max_pixels=max_pixels)
+        image = draw(read_input(file), max_side=size, max_pixels=max_pixels, model=model)
     save(load(image, max_pixels=max_pixels), target, force=force)
     if not quiet:
         result(f"{target}: {image.width}x{image.height} pixels", target)

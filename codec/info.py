@@ -17,8 +17,13 @@ from .errors import ModelError
 from .info_text import usage_text
 
 
-def info(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> dict[str, Any]:
+def info(
+    data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, model: StoredModel | None = None
+) -> dict[str, Any]:
     """Header, chunks and model of a .dctc file.
+
+    Args:
+        model: named if it wrote the file, as a released one is.
 
     Returns:
         width, height, quality, grayscale, tile, rows, columns, bytes, bits_per_pixel,
@@ -55,7 +60,8 @@ def info(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> dict[str, Any]
         for i in range(header.tiles)
     ]
     try:
-        stored = weights.find(header.prior_id)
+        given = model is not None and model.prior_id == header.prior_id
+        stored = model if given else weights.find(header.prior_id)
     except WeightsError as e:
         raise ModelError(str(e)) from e
     preset = presets.find(header.prior_id)

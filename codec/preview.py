@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ..models.integer import NumpyOps
 from ..models.transforms import inverse_context
+from ..models.weights import StoredModel
 from . import presets
 from .container import DEFAULT_MAX_PIXELS, Container, read, tile_box
 from .engine import BLOCK, decode_context
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def thumbnail(
-    data: bytes, *, scale: int | None = None, max_pixels: int = DEFAULT_MAX_PIXELS
+    data: bytes,
+    *,
+    scale: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    model: StoredModel | None = None,
 ) -> npt.NDArray[np.uint8]:
     """The context as a small picture; reads nothing but the context chunks.
 
@@ -27,6 +32,7 @@ def thumbnail(
         data: a .dctc file.
         scale: pixels per side of a 32×32 block, 1…32; None: as many as frequencies are kept,
             so that a 4×4 context gives a picture an eighth as wide and high.
+        model: as `api.decode_picture`.
 
     Returns:
         (h, w, 3) uint8, or (h, w) of a grayscale file.
@@ -40,7 +46,7 @@ def thumbnail(
     header = container.header
     if (preset := presets.find(header.prior_id)) is not None:
         return _of_preset(container, preset, scale)
-    stored = find_model(header.prior_id).at(header.quality_index)
+    stored = find_model(header.prior_id, model).at(header.quality_index)
     if stored.cfg.context_kind != "dct":
         raise ModelError("previews are drawn from DCT contexts alone; decode the file instead")
     kept = stored.cfg.context_kept
@@ -88,22 +94,26 @@ def _shrunk(c: npt.NDArray[np.float32], kept: int, side: int) -> npt.NDArray[np.
 
 
 def preview(
-    data: bytes, *, max_side: int | None = None, max_pixels: int = DEFAULT_MAX_PIXELS
+    data: bytes,
+    *,
+    max_side: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    model: StoredModel | None = None,
 ) -> Image.Image:
     """`thumbnail` as a PIL image, its longer side at most `max_side` pixels.
 
-    Without `max_side` it is an eighth as wide and high as the picture.
+    Without `max_side` it is an eighth as wide and high as the picture. `model` as there.
     """
     from PIL import Image
 
     if max_side is None:
-        return Image.fromarray(thumbnail(data, max_pixels=max_pixels))
+        return Image.fromarray(thumbnail(data, max_pixels=max_pixels, model=model))
     if max_side < 1:
         raise UsageError(f"size {max_side} is not at least 1 pixel")
     header = read(data, mode="salvage", max_pixels=max_pixels).header
     longer = max(header.width, header.height)
     scale = min(BLOCK, max(1, -(-max_side * BLOCK // longer)))
-    image = Image.fromarray(thumbnail(data, scale=scale, max_pixels=max_pixels))
+    image = Image.fromarray(thumbnail(data, scale=scale, max_pixels=max_pixels, model=model))
     ratio = min(1.0, max_side / longer)
     size = max(1, round(header.width * ratio)), max(1, round(header.height * ratio))
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

@@ -135,7 +135,9 @@ def export(
     out: Annotated[
         str | None, typer.Option("-o", "--out", help="Default: STATE.safetensors.")
     ] = None,
-    name: Annotated[str, typer.Option(help="What the model is called.")] = "base",
+    name: Annotated[
+        str | None, typer.Option(help="What the model is called; default: OUT without its suffix.")
+    ] = None,
     card: Annotated[
         list[str] | None, typer.Option(metavar="KEY=TEXT", help="Metadata; give it again for more.")
     ] = None,
@@ -164,7 +166,8 @@ def export(
         if state.suffix == ".safetensors" and weights.load(state).finer:
             raise UsageError(f"{state}: joined already; export the runs that it came from")
         cfg, average = starting_point(state)
-        store(average, CodecModel(cfg), target, name, {key: text for key, _, text in pairs})
+        metadata = {key: text for key, _, text in pairs}
+        store(average, CodecModel(cfg), target, name or target.stem, metadata)
     except weights.WeightsError as error:
         raise DctcodecError(str(error)) from error
     if held_out:

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+import dctcodec
 from dctcodec.codec import api, console
 from dctcodec.codec.cli import app
 from dctcodec.codec.container import read
@@ -134,6 +135,10 @@ ROWS: list[tuple[str, int, str]] = [
         2,
         r"text\.txt: neither a folder, an image nor a tar",
     ),
+    ("encode photo.png -o a.dctc --weights none", 1, r"^Error: none: not a readable weights file"),
+    ("encode photo.png -o a.dctc --weights text.txt", 1, r"^Error: text\.txt: not a readable"),
+    ("decode photo.dctc -o a.png --weights .", 1, r"^Error: .*not a readable weights file"),
+    ("encode photo.png -o a.dctc --preset paper --weights none", 2, "a preset has one quality"),
     ("export text.txt", 1, r"^Error: text\.txt: no state of a training run"),
 ]
 
@@ -352,6 +357,26 @@ def test_a_run_trains_goes_on_and_is_exported() -> None:
     outcome = succeed("export", "run/state.pt", "-o", "m.safetensors", "--card", "photos=one")
     assert re.search(r"m\.safetensors: \d+ bytes, prior [0-9a-f]{8}", outcome.stdout)
     assert run("export", "run/state.pt", "-o", "m.safetensors").exit_code == 1
+    own = "--weights", "m.safetensors"
+    succeed("encode", "photo.png", "-o", "own.dctc", "-q", 20, *own)
+    succeed("encode", "photo.png", "-o", "near.dctc", "--target-bytes", 4000, *own)
+    refused = run("decode", "own.dctc", "-o", "own.png")
+    assert refused.exit_code == 1
+    assert re.search(r"^Error: own\.dctc: .*not installed.*\(--weights\)\n$", refused.stderr), (
+        refused.stderr
+    )
+    for name in ("own", "near"):
+        succeed("decode", f"{name}.dctc", "-o", f"{name}.png", *own)
+        succeed("preview", f"{name}.dctc", "-o", f"{name}.small.png", *own)
+        values = json.loads(succeed("info", f"{name}.dctc", "--json", *own).stdout)
+        assert values["model"]["name"] == "m" and values["model"]["same_synthesis"]
+    data = Path("own.dctc").read_bytes()
+    pixels = np.asarray(dctcodec.decode(data, weights_file="m.safetensors"))
+    assert np.array_equal(pixels, np.asarray(Image.open("own.png")))
+    again = dctcodec.encode("photo.png", 20, weights_file="m.safetensors")
+    assert again == data
+    assert succeed("info", "--model", *own).stdout != succeed("info", "--model").stdout
+    succeed("decode", "photo.dctc", "-o", "released.png", *own)  # by the model that wrote it
 
 
 @pytest.mark.usefixtures("here")
@@ -410,6 +435,9 @@ def test_the_commands_of_the_readme_work_when_pasted(
         if args[0] in ("benchmark", "study"):  # take minutes, data: only that they are there
             succeed(*args[:2], "--help")
             continue
+        if args[0] == "train":  # a step, not an hour
+            assert args[2:] == ["--photos", "PHOTOS", "--minutes", "60"]
+            args[3:] = shlex.split("photo.png --steps 1 --batch 1 --crop 64 --no-bf16")
         succeed(*args, *(["--force"] if args[0] in ("encode", "decode", "preview") else []))
     for block in readme_blocks("python"):
         exec(compile(block, "README.md", "exec"), {})

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from golden import expected_crc, golden_files, symbols_crc
 from PIL import Image
 
 from dctcodec.codec.api import decode_picture
+from dctcodec.codec.container import read, write
+from dctcodec.codec.entropy import whole_words
 from dctcodec.models import weights
 from dctcodec.models.integer import NumpyOps
 from dctcodec.models.known_answer import QUALITY_INDEX, known_answer
@@ -56,6 +59,19 @@ def test_a_golden_file_decodes_to_its_picture_within_one_grey_level(path: Path) 
         expected = np.asarray(im)
     assert decoded.shape == expected.shape
     assert np.abs(decoded.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("path", golden_files(), ids=lambda p: p.stem)
+def test_the_same_file_in_version_1_of_the_format_holds_the_same_symbols(path: Path) -> None:
+    file = read(path.read_bytes(), mode="strict")
+    layers = range(file.header.layers + 1)
+    # Streams of whole words: version 1 left no zero bytes out at their ends.
+    chunks = [
+        [whole_words(file.payload(layer, t)) for t in range(file.header.tiles)] for layer in layers
+    ]
+    old = write(replace(file.header, version=1), chunks)
+    assert len(old) > len(path.read_bytes()) and old[4] == 1
+    assert symbols_crc(old) == expected_crc(path)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

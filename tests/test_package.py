@@ -11,6 +11,7 @@ import pytest
 
 import dctcodec
 from dctcodec.codec import errors
+from dctcodec.models import weights
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,19 +108,10 @@ def test_the_wheel_holds_all_that_the_folders_hold(tmp_path: Path) -> None:
     for folder in ("codec", "models", "eval", "data"):
         for path in (ROOT / folder).rglob("*.py"):
             assert f"dctcodec/{path.relative_to(ROOT).as_posix()}" in held
-    for name in (
-        "__init__.py",
-        "__main__.py",
-        "py.typed",
-        "models/weights/base.safetensors",
-        "models/weights/base-2.safetensors",
-        "models/weights/base-3.safetensors",
-        "models/weights/base-4.safetensors",
-        "models/weights/base-5.safetensors",
-        "models/weights/base-6.safetensors",
-        "models/weights/base-7.safetensors",
-        "models/weights/base-8.safetensors",
-    ):
+    for name in ("__init__.py", "__main__.py", "py.typed"):
         assert f"dctcodec/{name}" in held
+    models = {f"dctcodec/models/weights/{p.name}" for _, _, p in weights.released()}
+    assert models == {name for name in held if name.startswith("dctcodec/models/weights/")}
+    assert f"dctcodec/models/weights/{weights.DEFAULT_MODEL}.safetensors" in models
     roots = {name.split("/")[0] for name in held}
     assert all(name == "dctcodec" or name.endswith(".dist-info") for name in roots)
