@@ -184,8 +184,8 @@ def encode(
             (`target.encode_to_target` says so).
         effort: 0 and 1 weigh each symbol's bits against its error, 2…9 search longer and longer
             for better symbols (seconds to minutes); files decode alike.
-        tune: what the encoder aims at: `psnr`, or `ms-ssim`, which spends less where a picture is
-            busy; files decode alike.
+        tune: what the encoder aims at: `psnr`, `ms-ssim`, which spends less where a picture is
+            busy, or `balanced` between them; files decode alike.
         weights_file: of a model to encode with in place of the released one; decoding needs it.
 
     Returns:

@@ -14,6 +14,7 @@ import typer
 from .console import EffortLevel, TuneName, remark, result
 from .container import DEFAULT_MAX_PIXELS
 from .errors import UsageError
+from .tune import DEFAULT_TUNE
 
 if TYPE_CHECKING:
     from .batch.job import Engine, Summary
@@ -79,7 +80,7 @@ def encode(
     ] = 75.0,
     layers: Layers = None,
     effort: EffortLevel = 1,
-    tune: TuneName = "psnr",
+    tune: TuneName = DEFAULT_TUNE,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF and ICC.")] = False,
     verify: Annotated[

@@ -36,6 +36,7 @@ from .console import (
 from .container import DEFAULT_MAX_PIXELS
 from .errors import UsageError
 from .info_text import file_text, model_text, tiles_text
+from .tune import DEFAULT_TUNE
 
 if TYPE_CHECKING:
     from .container import Mode
@@ -95,7 +96,7 @@ def encode(
         typer.Option(help="paper, paper-down: the published setting, a 5-bit context of patches."),
     ] = None,
     effort: EffortLevel = 1,
-    tune: TuneName = "psnr",
+    tune: TuneName = DEFAULT_TUNE,
     tile: Annotated[int, typer.Option(help="Side of a tile in pixels, a multiple of 32.")] = 1024,
     weights: WeightsFile = None,
     device: Device = "cpu",
@@ -120,7 +121,7 @@ def encode(
         raise UsageError("a target chooses the quality: leave out --quality")
     kept = layers_of(layers)
     how = quality, *aims, effort, tune, weights
-    if preset is not None and how != (None, None, None, None, 1, "psnr", None):
+    if preset is not None and how != (None, None, None, None, 1, DEFAULT_TUNE, None):
         raise UsageError(
             "a preset has one quality, effort, tune and model: leave out their options"
         )

@@ -24,7 +24,7 @@ PATIENCE = 2.0
 TuneName = Annotated[
     str,
     typer.Option(
-        help="psnr, or ms-ssim: fewer bits for errors that busy places hide. Files decode alike."
+        help="psnr, ms-ssim (fewer bits for errors that busy places hide), or balanced between."
     ),
 ]
 EffortLevel = Annotated[

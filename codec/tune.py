@@ -4,7 +4,8 @@ PSNR counts every error alike. (MS-)SSIM compares structure: in a window whose l
 σ², an error of variance e lowers it by about e / (2σ² + C₂), C₂ = (0.03 · 255)² (Wang et al. 2004,
 Eq. 13, to first order in e), so that an error in a smooth place counts more than one among leaves;
 and its finest scale has a weight of 0.045 of 1 (Wang et al. 2003), so that high frequencies count
-less. The encoder's choice of symbols follows that with the power POWER of it; see docs/study.md.
+less. The encoder's choice of symbols follows that with a power of it. The first steps that way buy
+most and cost least: `balanced` goes half as far as `ms-ssim`. See docs/study.md.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
     from ..models.config import PartConfig
 
-TUNES: Final = ("psnr", "ms-ssim")
-DEFAULT_TUNE: Final = TUNES[0]
+TUNES: Final = {"balanced": 0.5, "psnr": 0.0, "ms-ssim": 1.0}
+"""How far each goes from PSNR towards MS-SSIM."""
+DEFAULT_TUNE: Final = "balanced"
 
-POWER: Final = 0.4
+POWER: Final = 0.4  # for ms-ssim
 ALIKE: Final = 500.0
 """2σ² + C₂ of a place whose errors cost what they cost for PSNR, squared grey levels."""
 C2: Final = (0.03 * 255) ** 2
@@ -32,10 +34,10 @@ LUMA: Final = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass(frozen=True, slots=True)
 class Tune:
-    """What the encoder aims at: `psnr` or `ms-ssim`.
+    """What the encoder aims at: `psnr`, `ms-ssim`, or `balanced` between the two.
 
     Raises:
-        UsageError: neither of them.
+        UsageError: none of them.
     """
 
     name: str = DEFAULT_TUNE
@@ -43,6 +45,11 @@ class Tune:
     def __post_init__(self) -> None:
         if self.name not in TUNES:
             raise UsageError(f"tune {self.name!r} is none of {', '.join(TUNES)}")
+
+    @property
+    def share(self) -> float:
+        """Of the way from PSNR to MS-SSIM, 0…1."""
+        return TUNES[self.name]
 
     def worth(self, x: Tensor) -> Tensor | None:
         """What the error of each pixel costs by itself, (1, 1, h, w); None: alike everywhere.
@@ -52,7 +59,7 @@ class Tune:
         """
         import torch.nn.functional as F
 
-        if self.name == DEFAULT_TUNE:
+        if not self.share:
             return None
         y = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
         mean, square = (
@@ -68,12 +75,9 @@ class Tune:
         """
         import torch.nn.functional as F
 
-        blocks = F.avg_pool2d(worth, stride)
-        return blocks**POWER
+        return F.avg_pool2d(worth, stride) ** (self.share * POWER)
 
     def band(self, part: PartConfig) -> float:
         """What errors in a part of the latents cost, for its frequencies."""
-        if self.name == DEFAULT_TUNE:
-            return 1.0
         cycles = (part.low + part.high) / 4 / part.stride  # per pixel, the middle of its band
-        return 1.3 - 1.5 * cycles
+        return float((1.3 - 1.5 * cycles) ** self.share)

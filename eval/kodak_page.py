@@ -1,6 +1,7 @@
 """docs/kodak.md from measured rows: no figure on that page is typed by hand.
 
 python -m dctcodec.eval.evaluate KODAK -o docs/results/kodak.csv --qualities 0,5,…
+python -m dctcodec.eval.evaluate KODAK -o docs/results/kodak-psnr.csv --tune psnr …
 python -m dctcodec.eval.evaluate KODAK -o docs/results/kodak-ms-ssim.csv --tune ms-ssim …
 python -m dctcodec.eval.evaluate KODAK -o docs/results/layers.csv --layers --qualities 10,50,95
 python -m dctcodec.eval.kodak_page --jpeg KODAK   (measures the anchor, once)
@@ -18,12 +19,14 @@ from typing import TypeAlias
 import numpy as np
 
 from ..codec.pictures import load
+from ..codec.tune import DEFAULT_TUNE, TUNES
 from .evaluate import Row, pictures, write_csv
 from .jpeg import decode_jpeg, encode_jpeg
 from .metrics import BdRate, bd_rate, ms_ssim, ms_ssim_db, psnr
 
 RESULTS = Path("docs/results")
-ROWS = ("kodak", "kodak-ms-ssim", "jpeg420", "layers")
+OTHERS = tuple(name for name in TUNES if name != DEFAULT_TUNE)
+ROWS = ("kodak", *(f"kodak-{name}" for name in OTHERS), "jpeg420", "layers")
 PAGE = Path("docs/kodak.md")
 JPEG_QUALITIES = (5, 8, 10, 15, 20, 25, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 97)
 Curve: TypeAlias = dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]
@@ -118,12 +121,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def page(
     ours: list[dict[str, str]],
-    tuned: list[dict[str, str]],
+    others: list[list[dict[str, str]]],
     jpeg: list[dict[str, str]],
     layers: list[dict[str, str]],
 ) -> str:
-    c, aimed = curve(ours), curve(tuned)
-    rates = [bd_rates(rows, jpeg) for rows in (ours, tuned)]
+    """The page. others: with each of `OTHERS`."""
+    curves = [curve(rows) for rows in (ours, *others)]
+    rates = [bd_rates(rows, jpeg) for rows in (ours, *others)]
+    aims = [DEFAULT_TUNE, *OTHERS]
     parts = [
         "# Kodak, picture by picture",
         "Written by `python -m dctcodec.eval.kodak_page` from the rows in `docs/results`. 24 "
@@ -132,19 +137,21 @@ def page(
         "trained or tuned on.",
         "## Bits saved against JPEG",
         table(
-            ["by", "BD-rate", "over", "with `--tune ms-ssim`", "over"],
-            [[k, *_saved(rates[0][k]), *_saved(rates[1][k])] for k in rates[0]],
+            ["by", *(cell for aim in aims for cell in (f"`--tune {aim}`", "over"))],
+            [[k, *(cell for found in rates for cell in _saved(found[k]))] for k in rates[0]],
         ),
+        f"`{DEFAULT_TUNE}` is the default, and what the rest of this page shows unless it names "
+        "another.",
         "## Mean curve",
         "![Rate-distortion curves](kodak.png)",
         table(
-            ["quality", *(2 * ["bits per pixel", "PSNR, dB", "MS-SSIM, dB"])],
+            ["quality", *(f"{what}, {aim}" for aim in aims for what in ("bpp", "PSNR", "MS-SSIM"))],
             [
-                [f"{q:g}", *_point(c, q), *_point(aimed, q)]
-                for q in sorted({*c["quality"], *aimed["quality"]})
+                [f"{q:g}", *(cell for c in curves for cell in _point(c, q))]
+                for q in sorted({q for c in curves for q in c["quality"]})
             ],
         ),
-        "The last three columns: with `--tune ms-ssim`.",
+        "PSNR and MS-SSIM in dB.",
         "## What each layer adds",
         "Mean bits per pixel and PSNR when a file's layers are decoded up to and including the one "
         "named.",
@@ -217,7 +224,8 @@ def _layer(layers: list[dict[str, str]], quality: str, level: str) -> str:
 
 def results() -> str:
     """The page's text from the rows in docs/results."""
-    return page(*(read_rows(RESULTS / f"{n}.csv") for n in ROWS))
+    ours, *others, jpeg, layers = (read_rows(RESULTS / f"{n}.csv") for n in ROWS)
+    return page(ours, others, jpeg, layers)
 
 
 def plot(path: Path) -> None:

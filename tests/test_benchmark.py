@@ -221,7 +221,9 @@ def test_names_choose_codecs() -> None:
     assert "avif-s4-420" not in {p.name for p in choose([])}
     assert len(choose(["all"])) == len(all_peers())
     for wrong in ("gif", "gif*"):
-        with pytest.raises(UsageError, match="is not one of dctcodec, dctcodec-ms-ssim, jpeg-420"):
+        with pytest.raises(
+            UsageError, match="is not one of dctcodec, dctcodec-psnr, dctcodec-ms-ssim, jpeg-420"
+        ):
             choose([wrong])
 
 
@@ -604,7 +606,7 @@ ROWS: list[tuple[str, int, str]] = [
     (
         "benchmark pictures --codecs gif",
         2,
-        r"^Error: codec 'gif' is not one of dctcodec, dctcodec-ms-ssim, jpeg",
+        r"^Error: codec 'gif' is not one of dctcodec, dctcodec-psnr, dctcodec-ms-ssim, jpeg",
     ),
     ("benchmark pictures --anchor gif", 2, r"^Error: codec 'gif' is not one of"),
     ("benchmark pictures --qualities x", 2, r"^Error: --qualities 'x' is not \[CODEC=\]N,N"),

@@ -44,7 +44,7 @@ def test_mean_psnr_never_falls_from_layer_to_layer() -> None:
         assert means == sorted(means), quality
 
 
-@pytest.mark.parametrize("name", ["kodak", "kodak-ms-ssim"])
+@pytest.mark.parametrize("name", ["kodak", "kodak-psnr", "kodak-ms-ssim"])
 def test_the_readme_names_the_bd_rates_of_the_rows(name: str) -> None:
     rows = [kodak_page.read_rows(kodak_page.RESULTS / f"{n}.csv") for n in (name, "jpeg420")]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

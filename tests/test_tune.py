@@ -1,4 +1,4 @@
-"""What the encoder aims at: PSNR, or MS-SSIM. The decoder does not know."""
+"""What the encoder aims at: PSNR, MS-SSIM, or between. The decoder does not know."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def test_a_tune_that_there_is_not(photo: Pixels, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="tune 'ssim' is none of psnr, ms-ssim"):
+    with pytest.raises(UsageError, match="tune 'ssim' is none of balanced, psnr, ms-ssim"):
         dctcodec.encode(photo, tune="ssim")
     with pytest.raises(UsageError):
         EncodeSettings(tune="vmaf")
@@ -53,7 +53,9 @@ def test_busy_places_cost_less() -> None:
         places = tune.places(worth, stride)
         assert places.shape == (1, 1, 96 // stride, 64 // stride)
         assert float(places[0, 0, -1, 0]) > 1 > float(places[0, 0, 1, 1])
-    assert Tune().worth(x) is None
+        halfway = Tune().places(worth, stride)
+        assert torch.allclose(halfway**2, places, rtol=1e-4)
+    assert Tune("psnr").worth(x) is None
 
 
 def test_fine_frequencies_cost_less() -> None:
@@ -62,7 +64,8 @@ def test_fine_frequencies_cost_less() -> None:
     middle = [(p.low + p.high) / p.stride for p in parts]
     assert [b for _, b in sorted(zip(middle, bands, strict=True))] == sorted(bands, reverse=True)
     assert 0 < min(bands) < 1 < max(bands) < 2
-    assert {Tune().band(p) for p in parts} == {1.0}
+    assert {Tune("psnr").band(p) for p in parts} == {1.0}
+    assert [Tune().band(p) ** 2 for p in parts] == pytest.approx(bands)
 
 
 def curve(photo: Pixels, tune: str) -> tuple[list[float], list[float], list[float]]:
@@ -80,16 +83,21 @@ def curve(photo: Pixels, tune: str) -> tuple[list[float], list[float], list[floa
 
 
 def test_it_buys_structure_with_psnr(photo: Pixels) -> None:
-    plain, tuned = curve(photo, "psnr"), curve(photo, "ms-ssim")
-    structure = bd_rate((plain[0], plain[1]), (tuned[0], tuned[1]))
-    signal = bd_rate((plain[0], plain[2]), (tuned[0], tuned[2]))
-    assert structure is not None and structure.percent < -2
-    assert signal is not None and 0 < signal.percent < 15
+    plain, balanced, tuned = (curve(photo, name) for name in ("psnr", "balanced", "ms-ssim"))
+    found = []
+    for aimed in (balanced, tuned):
+        structure = bd_rate((plain[0], plain[1]), (aimed[0], aimed[1]))
+        signal = bd_rate((plain[0], plain[2]), (aimed[0], aimed[2]))
+        assert structure is not None and signal is not None
+        assert structure.percent < -2 and signal.percent < 15
+        found.append(signal.percent)
+    assert found[1] > 0 and found[0] < 0.5 * found[1]  # the first half of the way costs less
 
 
-def test_psnr_is_the_default(photo: Pixels, tmp_path: Path) -> None:
-    plain, tuned = (dctcodec.encode(photo, 30, tune=t) for t in ("psnr", "ms-ssim"))
-    assert plain == dctcodec.encode(photo, 30) != tuned
+def test_balanced_is_the_default(photo: Pixels, tmp_path: Path) -> None:
+    names = ("balanced", "psnr", "ms-ssim")
+    plain, signal, tuned = (dctcodec.encode(photo, 30, tune=t) for t in names)
+    assert plain == dctcodec.encode(photo, 30) and len({plain, signal, tuned}) == 3
     Image.fromarray(photo).save(tmp_path / "a.png")
     out = tmp_path / "a.dctc"
     command = ["encode", str(tmp_path / "a.png"), "-q", "30", "--tune", "ms-ssim", "-o", str(out)]

@@ -34,7 +34,7 @@ class EncodeSettings:
     quality: float = DEFAULT_QUALITY  # 0…100, in quarters
     layers: int | None = None  # below the context; None: all
     effort: int = DEFAULT_EFFORT  # 0…9
-    tune: str = DEFAULT_TUNE  # or ms-ssim
+    tune: str = DEFAULT_TUNE  # see `tune.TUNES`
     tile: int = DEFAULT_TILE  # side, pixels, a multiple of 32
     strip: bool = False  # leave out EXIF and ICC
     device: str = "cpu"  # as torch names it
