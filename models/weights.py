@@ -278,7 +278,7 @@ def released() -> Iterator[tuple[str, bytes, Path]]:
         yield meta.get("name", path.stem), bytes.fromhex(meta.get("prior_id", "")), path
 
 
-DEFAULT_MODEL = "base-8"
+DEFAULT_MODEL = "base-9"
 
 
 def default() -> StoredModel:
