@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -24,6 +25,7 @@ from dctcodec.eval.report.curves import default_peers, matched, scatter, speed
 from dctcodec.eval.report.equal import nearer
 from dctcodec.eval.report.results import OURS, read_results
 from dctcodec.eval.report.store import browser_kind
+from dctcodec.eval.report.words import lead
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +217,22 @@ def test_a_missing_file_or_another_size_is_refused(
         write_report(tmp_path, run[1], tmp_path / "r.html")
     with pytest.raises(UsageError, match="no codec 'nobody'"):
         write_report(tmp_path, run[1], tmp_path / "r.html", peers=["nobody"])
+
+
+def test_another_setting_of_ours_is_no_peer(run: tuple[Path, dict[str, Path]]) -> None:
+    results = read_results(run[0])
+    (ours,) = [s for s in results.summary if s.codec == OURS]
+    best = replace(ours, bd_rate_psnr=-99.0, bd_rate_psnr_fixed=-99.0)
+    other = f"{OURS}-psnr"
+    more = replace(
+        results,
+        rows=results.rows + tuple(replace(r, codec=other) for r in results.rows if r.codec == OURS),
+        summary=(*results.summary, replace(best, codec=other)),
+    )
+    assert default_peers(more, lambda _: True) == default_peers(results, lambda _: True)
+    assert lead(more, ours) == lead(results, ours)
+    stranger = replace(best, codec=report_folder.NASTY)
+    assert "Ahead of it" in lead(replace(more, summary=(ours, stranger)), ours)
 
 
 def test_scatter_matching_and_speed_are_those_of_the_rows(

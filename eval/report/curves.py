@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics import bd_rate
-from .results import METRICS, OURS, Results, Row
+from .results import METRICS, OURS, Results, Row, is_ours
 
 __all__ = ["Pair", "Speed", "default_peers", "matched", "points", "scatter", "speed"]
 
@@ -184,13 +184,13 @@ def _apart(a: Row, b: Row) -> float:
 
 
 def default_peers(results: Results, usable: Callable[[str], bool]) -> list[str]:
-    """The anchor, and the codec with the lowest BD-rate by PSNR.
+    """The anchor, and the codec of others with the lowest BD-rate by PSNR.
 
     Args:
         usable: whether a codec can decode here; those that cannot, or have no files, are passed
             over.
     """
-    known = {r.codec for r in results.rows if r.file is not None} - {OURS}
+    known = {r.codec for r in results.rows if r.file is not None and not is_ours(r.codec)}
     known = {codec for codec in known if usable(codec)}
     best = sorted(
         (s.bd_rate_psnr, s.codec)

@@ -11,10 +11,15 @@ from typing import Any
 
 from ...codec.errors import UsageError
 
-__all__ = ["METRICS", "OURS", "Published", "Results", "Row", "Summary", "read_results"]
+__all__ = ["METRICS", "OURS", "Published", "Results", "Row", "Summary", "is_ours", "read_results"]
 
 OURS = "dctcodec"
 METRICS = ("psnr_rgb", "psnr_y", "ms_ssim", "ms_ssim_db", "ssim")
+
+
+def is_ours(codec: str) -> bool:
+    """Ours as it is, or with another setting, which is no peer: `dctcodec-psnr`."""
+    return codec == OURS or codec.startswith(f"{OURS}-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .curves import Speed
 from .images import Gallery
-from .results import OURS, Results, Summary
+from .results import OURS, Results, Summary, is_ours
 from .text import grouped, level, over, percent_less, shared, signed
 
 RULES = (
@@ -50,6 +50,7 @@ def lead(results: Results, ours: Summary | None) -> str:
         if ours is not None
         and ours.bd_rate_psnr is not None
         and s.codec in results.codecs
+        and not is_ours(s.codec)
         and _ranking(s) < _ranking(ours)
     ]
     if better:
