@@ -106,14 +106,16 @@ def _default_model() -> StoredModel:
         raise ModelError(str(e)) from e
 
 
-def load_model(path: str | os.PathLike[str]) -> StoredModel:
+def load_model(path: str | os.PathLike[str] | None) -> StoredModel | None:
     """A weights file, as `dctcodec export` writes it, for `encode_picture` and `decode_picture`.
+
+    None gives None, which stands for the released models there.
 
     Raises:
         ModelError: it is missing, damaged, or no weights file.
     """
     try:
-        return weights.load(Path(path))
+        return None if path is None else weights.load(Path(path))
     except WeightsError as e:
         raise ModelError(str(e)) from e
 
@@ -202,7 +204,7 @@ def encode(
         "progress": progress,
         "effort": effort,
         "tune": tune,
-        "model": load_model(weights_file) if weights_file is not None else None,
+        "model": load_model(weights_file),
     }
     if (target_bytes, target_bpp, target_psnr) != (None, None, None):
         from .target import encode_to_target, goal_of
@@ -396,7 +398,7 @@ def decode(
             mode=mode,
             max_pixels=max_pixels,
             progress=progress,
-            model=None if weights_file is None else load_model(weights_file),
+            model=load_model(weights_file),
         ).picture
     )
 

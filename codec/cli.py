@@ -125,7 +125,7 @@ def encode(
         raise UsageError(
             "a preset has one quality, effort, tune and model: leave out their options"
         )
-    model = None if weights is None else load_model(weights)
+    model = load_model(weights)
     target = output_for(image, out, ".dctc", force=force)
     source = read_input(image)
     with about(image):
@@ -215,7 +215,7 @@ def decode(
     target = output_for(file, out, ".png", force=force)
 
     check_suffix(target)
-    model = None if weights is None else load_model(weights)
+    model = load_model(weights)
     data = read_input(file)
     with about(file), bar("decoding", quiet=quiet) as progress:
         decoded = decode_picture(
@@ -255,7 +255,7 @@ def info(
 
     if model == (file is not None):
         raise UsageError("name either a FILE or --model")
-    stored = None if weights is None else load_model(weights)
+    stored = load_model(weights)
     if file is None:
         values = about_files.model_info(stored)
         text = model_text
@@ -295,7 +295,7 @@ def preview(
     from .pictures import load, save
     from .preview import preview as draw
 
-    model = None if weights is None else load_model(weights)
+    model = load_model(weights)
     with about(file):
         image = draw(read_input(file), max_side=size, max_pixels=max_pixels, model=model)
     save(load(image, max_pixels=max_pixels), target, force=force)
