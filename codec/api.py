@@ -136,10 +136,8 @@ def find_model(prior_id: bytes, model: StoredModel | None = None) -> StoredModel
     Raises:
         ModelError: there is none.
     """
-    if model is not None and model.prior_id == prior_id:
-        return model
     try:
-        stored = weights.find(prior_id)
+        stored = weights.find(prior_id, model)
     except WeightsError as e:
         raise ModelError(str(e)) from e
     if stored is None:

@@ -60,8 +60,7 @@ def info(
         for i in range(header.tiles)
     ]
     try:
-        given = model is not None and model.prior_id == header.prior_id
-        stored = model if given else weights.find(header.prior_id)
+        stored = weights.find(header.prior_id, model)
     except WeightsError as e:
         raise ModelError(str(e)) from e
     preset = presets.find(header.prior_id)

@@ -289,8 +289,10 @@ def default() -> StoredModel:
     return load(path)
 
 
-def find(prior_id: bytes) -> StoredModel | None:
-    """The released model with this prior, or None."""
+def find(prior_id: bytes, own: StoredModel | None = None) -> StoredModel | None:
+    """The model with this prior: `own`, if it is the one, or a released one, or None."""
+    if own is not None and own.prior_id == prior_id:
+        return own
     for _, known, path in released():
         if known == prior_id:
             return load(path)
