@@ -41,6 +41,7 @@ from ..codec.batch.settings import PICTURES, EncodeSettings, Settings
 from ..codec.batch.sources import Found, Source
 from ..codec.batch.worker import Outcome, Task, peak_memory
 from ..codec.pictures import load
+from ..models import weights
 from .jpeg import QUALITIES, decode_jpeg, encode_jpeg
 from .metrics import psnr
 
@@ -292,6 +293,7 @@ def machine() -> dict[str, Any]:
     packages = ("dctcodec", "torch", "numpy", "pillow", "constriction")
     return {
         "processor": model,
+        "model": weights.default().name,
         "cores": cores(),
         "load_average": [round(x, 1) for x in os.getloadavg()],
         "python": platform.python_version(),

@@ -92,7 +92,7 @@ def conditions(part: dict[str, Any]) -> str:
     m = part["machine"]
     return (
         f"{m['processor']}, cores to use: {m['cores']}, load average before "
-        f"{m['load_average'][0]:g}, PyTorch {m['torch']}, Python {m['python']}"
+        f"{m['load_average'][0]:g}, model {m['model']}, PyTorch {m['torch']}, Python {m['python']}"
     )
 
 
